@@ -1,0 +1,255 @@
+"""Compiles a chain: each step takes what the one before it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from taskiq_flow.compile.arguments import Given, bind_call
+from taskiq_flow.compile.builder import PlanBuilder, item_spec, step_name
+from taskiq_flow.compile.compiled import (
+    Compiled,
+    InputSlot,
+    element_of,
+    encode_items,
+    list_of,
+    optional,
+    returned_type,
+)
+from taskiq_flow.compile.policies import OnError, Policies
+from taskiq_flow.compile.uses import Routing, TaskUse
+from taskiq_flow.dataflow import TaskInfo
+from taskiq_flow.exceptions import BadArgumentsError, EmptyPipelineError
+from taskiq_flow.model.records import OnFailure
+from taskiq_flow.plan import Binding, Item, ListOf, MapMode, Source, input_key
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Take the previous value, give the next one."""
+
+    use: TaskUse
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Run without the previous value, which passes by unless it is replaced."""
+
+    use: TaskUse
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Run once for each item: of ``items``, else of the previous value."""
+
+    use: TaskUse
+    items: tuple[Any, ...] | None = None
+    output: str | None = None
+    max_parallel: int | None = None
+    skip_errors: bool = False
+    mode: MapMode = MapMode.MAP
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Run several tasks on the previous value; the list of their results is the next one."""
+
+    uses: tuple[TaskUse, ...]
+
+
+Link: TypeAlias = Next | After | Map | Group
+
+
+class Shape(NamedTuple):
+    """How a chain is started: so many positional values, and these by name."""
+
+    positional: int = 0
+    named: tuple[str, ...] = ()
+
+
+def compile_chain(
+    links: Sequence[Link],
+    shape: Shape | None,
+    policies: Policies,
+    routing: Routing,
+    *,
+    name: str = "",
+) -> Compiled:
+    """Compile a chain for starts of one shape; None is for a picture of it.
+
+    Raises:
+        EmptyPipelineError: There are no links.
+        BadArgumentsError: A task cannot be called with what it would receive.
+    """
+    if not links:
+        raise EmptyPipelineError("pipeline", "add a step first, with call_next() or map()")
+    on_failure = OnFailure.PASS if policies.on_error is OnError.CONTINUE else OnFailure.STOP
+    chain = _Chain(PlanBuilder(policies, routing, on_failure), shape)
+    for link in links:
+        chain.add(link)
+    inputs = [slot.name for slot in chain.slots if slot.items_of is None]
+    return Compiled(
+        plan=chain.builder.plan("sequential", chain.value, inputs, name),
+        slots=tuple(chain.slots),
+        returns=chain.returns,
+        bound_items=chain.bound_items,
+    )
+
+
+_NOTHING = ListOf(())
+
+
+@dataclass(slots=True)
+class _Chain:
+    """A chain as far as it is compiled: its value, and the steps that the next one waits for."""
+
+    builder: PlanBuilder
+    shape: Shape | None
+    value: Binding = _NOTHING
+    returns: Any = Any
+    frontier: tuple[int, ...] = ()
+    is_first: bool = True
+    slots: list[InputSlot] = field(default_factory=list[InputSlot])
+    bound_items: dict[int, Sequence[bytes]] = field(default_factory=dict[int, Sequence[bytes]])
+
+    def add(self, link: Link) -> None:
+        match link:
+            case Next(use=use):
+                info = self._read(use)
+                index = self._step(use, info, self._given(use, info))
+                self._go_on((index,), Source(index), returned_type(info, may_fail=self._may_fail))
+            case After(use=use, replace=replace):
+                info = self._read(use)
+                given = self._given(use, info) if self.is_first else Given()
+                index = self._step(use, info, given)
+                if replace or self.is_first:
+                    returns = returned_type(info, may_fail=self._may_fail)
+                    self._go_on((index,), Source(index), returns)
+                else:
+                    self._go_on((index,), self.value, self.returns)
+            case Map():
+                self._map(link)
+            case Group(uses=uses):
+                self._group(uses)
+        self.is_first = False
+
+    @property
+    def _may_fail(self) -> bool:
+        return self.builder.on_failure is OnFailure.PASS
+
+    def _read(self, use: TaskUse) -> TaskInfo:
+        return use.read(context_by_name=self.builder.policies.context_by_name)
+
+    def _go_on(self, frontier: tuple[int, ...], value: Binding, returns: Any) -> None:
+        self.frontier, self.value, self.returns = frontier, value, returns
+
+    def _given(self, use: TaskUse, info: TaskInfo, *, instead: Binding | None = None) -> Given:
+        """What a step receives; ``instead`` of the previous value, an item of it."""
+        if not self.is_first:
+            return Given((self.value if instead is None else instead,))
+        shape = self.shape or _least_shape(use, info, has_item=instead is not None)
+        if not self.slots:
+            names = _names(use, info, shape)
+            self.slots.extend(InputSlot(name) for name in names)
+        sources = [Source(input_key(number)) for number in range(len(self.slots))]
+        values: list[Binding] = list(sources[: shape.positional])
+        if instead is not None:
+            values.insert(0, instead)
+        named = dict(zip(shape.named, sources[shape.positional :], strict=True))
+        return Given(tuple(values), named, hint="pass it to kiq(), {name}=...")
+
+    def _step(self, use: TaskUse, info: TaskInfo, given: Given) -> int:
+        name = self.builder.name(step_name(info))
+        call = bind_call(name, use, info, given)
+        return self.builder.add_task(name, use, info, call, after=self.frontier)
+
+    def _map(self, link: Map) -> None:
+        info = self._read(link.use)
+        name = self.builder.name(link.output or step_name(info))
+        items: Source | None = None
+        items_slot: InputSlot | None = None
+        if link.items is None and self.is_first:
+            self.shape, items_slot = self._take_items(name, link)
+        elif link.items is None:
+            items = self._items_source(name, link.use)
+        given = self._given(link.use, info, instead=Item())
+        call = bind_call(name, link.use, info, given)
+        spec = item_spec(
+            items,
+            max_parallel=link.max_parallel,
+            mode=link.mode,
+            skip_errors=link.skip_errors,
+        )
+        index = self.builder.add_task(
+            name, link.use, info, call, after=self.frontier, spec=spec
+        )
+        if link.items is not None:
+            self.bound_items[index] = encode_items(name, link.items)
+        if items_slot is not None:
+            self.slots.insert(0, items_slot)
+        self._go_on((index,), Source(index), self._map_returns(link, info))
+
+    def _map_returns(self, link: Map, info: TaskInfo) -> Any:
+        if link.mode is MapMode.FILTER:
+            kept = element_of(self.returns)
+            return list_of(optional(kept) if self._may_fail else kept)
+        return list_of(returned_type(info, may_fail=self._may_fail and not link.skip_errors))
+
+    def _take_items(self, name: str, link: Map) -> tuple[Shape, InputSlot]:
+        """Take the first value of the start for the items of the first step."""
+        shape = self.shape or Shape(1)
+        if not shape.positional:
+            why = "the items to map over are missing; pass them to kiq() as its first argument"
+            raise BadArgumentsError(name, link.use.task_name, why)
+        self.shape = Shape(shape.positional - 1, shape.named)
+        return self.shape, InputSlot("items", items_of=len(self.builder.steps))
+
+    def _items_source(self, name: str, use: TaskUse) -> Source:
+        if isinstance(self.value, Source):
+            return self.value
+        index = self.builder.add_builtin(f"{name}.items", "collect", *_parts(self.value), like=use)
+        return Source(index)
+
+    def _group(self, uses: Sequence[TaskUse]) -> None:
+        added: list[int] = []
+        returns: list[Any] = []
+        for use in uses:
+            info = self._read(use)
+            added.append(self._step(use, info, self._given(use, info)))
+            returns.append(returned_type(info, may_fail=self._may_fail))
+        same = all(each == returns[0] for each in returns)
+        value = ListOf(tuple(Source(index) for index in added))
+        self._go_on(tuple(added), value, list_of(returns[0] if same else Any))
+
+
+def _parts(value: Binding) -> tuple[Binding, ...]:
+    return value.parts if isinstance(value, ListOf) else (value,)
+
+
+def _least_shape(use: TaskUse, info: TaskInfo, *, has_item: bool) -> Shape:
+    """The start with the fewest values that the first task could be called with."""
+    free = [
+        name
+        for name, parameter in info.parameters.items()
+        if parameter.is_required and name not in use.kwargs
+    ]
+    taken = len(use.args) + (has_item and use.param_name not in free)
+    if has_item and use.param_name in free:
+        free.remove(str(use.param_name))
+    by_order = [n for n in free if info.parameters[n].positional_only]
+    rest = [n for n in free if n not in by_order]
+    count = max(0, len(free) - taken)
+    return Shape(min(len(by_order), count)) if by_order else Shape(0, tuple(rest[taken:]))
+
+
+def _names(use: TaskUse, info: TaskInfo, shape: Shape) -> list[str]:
+    """Names for the values of a start: of the parameters that they go to, where that is known."""
+    free: list[str] = [n for n in info.parameters if n not in use.kwargs and n not in shape.named]
+    if use.param_name in free:
+        free.remove(use.param_name)
+        free.insert(0, use.param_name)
+    names = free[: shape.positional]
+    names.extend(f"argument {n + 1}" for n in range(len(names), shape.positional))
+    return [*names, *shape.named]

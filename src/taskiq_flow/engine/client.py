@@ -1,0 +1,241 @@
+"""Starts runs, and asks and tells about them by id, from any process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskiq import AsyncBroker, InMemoryBroker
+from taskiq.result_backends.dummy import DummyResultBackend
+
+from taskiq_flow.codec import encode
+from taskiq_flow.engine.ids import new_run_id
+from taskiq_flow.engine.results import RunOutcome, RunResults, output_sources
+from taskiq_flow.engine.runtime import Runtime, runtimes
+from taskiq_flow.engine.program import evaluate
+from taskiq_flow.engine.status import pipeline_status
+from taskiq_flow.exceptions import RunNotFoundError
+from taskiq_flow.model.records import (
+    EventRecord,
+    NewRun,
+    RunSnapshot,
+    RunStatus,
+    SequenceValue,
+    WorkerRecord,
+)
+from taskiq_flow.plan import Plan, input_key
+from taskiq_flow.stores.base import RunStore
+from taskiq_flow.tracking.models import PipelineStatus
+
+logger = logging.getLogger("taskiq_flow.client")
+
+NOBODY_AFTER_SECONDS = 5.0
+"""A run that nobody has taken for this long is looked into: its worker may not exist."""
+
+SHOWN_STEPS, SHOWN_ITEMS = 200, 1000
+"""A status carries values of at most so many steps, and of lists of at most so many items."""
+
+make_runtime: list[Callable[[AsyncBroker], Runtime]] = []
+"""Set by the middleware module: how a broker without a middleware gets one (imports go down)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunClient:
+    """What can be done with the runs of one broker's store."""
+
+    runtime: Runtime
+
+    @classmethod
+    def of(cls, broker: AsyncBroker) -> RunClient:
+        """The client of a broker; adds a `PipelineMiddleware` when it has none.
+
+        Raises:
+            NoStoreError: The broker has workers elsewhere, and no store is configured.
+        """
+        runtime = runtimes.get(broker)
+        return cls(make_runtime[0](broker) if runtime is None else runtime)
+
+    @property
+    def store(self) -> RunStore:
+        return self.runtime.store
+
+    @property
+    def results(self) -> RunResults:
+        return self.runtime.results
+
+    async def open(self) -> None:
+        await self.runtime.open()
+
+    async def start(
+        self,
+        plan: Plan,
+        *,
+        inputs: Sequence[bytes] = (),
+        items: Mapping[int, Sequence[bytes]] | None = None,
+        key: str | None = None,
+        tags: Sequence[str] = (),
+        timeout_seconds: float | None = None,
+        max_parallel: int | None = None,
+        meta: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        **facts: Any,
+    ) -> str:
+        """Store a run and send what is ready; returns its id.
+
+        When this returns, the run is stored and will end, whatever happens to this process.
+        Messages that the broker does not take now are sent by the workers.
+
+        Raises:
+            StoreUnavailableError: Nothing was stored.
+            DuplicatePipelineError: A run of this ``key`` is still going.
+        """
+        await self.runtime.open()
+        broker = self.runtime.broker
+        new = NewRun(
+            run_id=run_id or new_run_id(),
+            namespace=self.store.options.namespace,
+            steps=plan.records,
+            plan=plan.stored,
+            kind=plan.kind,
+            name=plan.name,
+            key=key,
+            tags=tuple(tags),
+            inputs={input_key(number): value for number, value in enumerate(inputs)},
+            lengths={step: len(values) for step, values in (items or {}).items()},
+            timeout_seconds=timeout_seconds,
+            max_parallel=max_parallel,
+            publish=not isinstance(broker.result_backend, DummyResultBackend),
+            queue=plan.steps[0].queue,
+            meta=encode(dict(meta), where="meta data of the run") if meta else b"",
+            **facts,
+        )
+        ready = await self.store.create(new, items)
+        await self.runtime.sender.send(ready)
+        return new.run_id
+
+    async def find(self, run_id: str) -> RunSnapshot:
+        """A run by its id or by the name given to it, without its steps.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        await self.runtime.open()
+        run = await self.store.get(run_id, steps=False)
+        if run is None:
+            latest = await self.store.find(run_id)
+            run = None if latest is None else await self.store.get(latest, steps=False)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        return run
+
+    async def wait(self, run_id: str, *, timeout_seconds: float | None = None) -> RunStatus | None:
+        """Wait for the end of a run; None when the time is up. Warns when nobody can run it."""
+        await self.runtime.open()
+        first = NOBODY_AFTER_SECONDS
+        if timeout_seconds is not None and timeout_seconds <= first:
+            return await self.runtime.waiter.wait(run_id, timeout_seconds=timeout_seconds)
+        status = await self.runtime.waiter.wait(run_id, timeout_seconds=first)
+        if status is None:
+            note = await self.why_pending(await self.find(run_id))
+            if note is not None:
+                logger.warning("Run %s waits: %s", run_id, note)
+            rest = None if timeout_seconds is None else timeout_seconds - first
+            status = await self.runtime.waiter.wait(run_id, timeout_seconds=rest)
+        return status
+
+    async def why_pending(self, run: RunSnapshot) -> str | None:
+        """Say why nobody takes a run, if there is a reason to be seen."""
+        if run.status is not RunStatus.PENDING or isinstance(self.runtime.broker, InMemoryBroker):
+            return None
+        plan = await self.results.plan(run.run_id)
+        wanted = {step.queue for step in plan.steps if not step.after}
+        workers = await self.store.workers()
+        return _nobody(wanted, workers)
+
+    async def outcome(
+        self, run_id: str, *, plan: Plan | None = None, annotation: Any = None
+    ) -> RunOutcome | None:
+        """How a run ended; None while it goes on."""
+        await self.runtime.open()
+        return await self.results.outcome(run_id, plan=plan, annotation=annotation)
+
+    async def status(self, run_id: str, *, values: bool = True) -> PipelineStatus:
+        """The record of a run, by id or name; with the values of its steps unless not wanted.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        found = await self.find(run_id)
+        run = await self.store.get(found.run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        result, by_step = await self._values(run) if values else (None, {})
+        status = pipeline_status(run, result=result, step_results=by_step)
+        status.note = await self.why_pending(run)
+        return status
+
+    async def _values(self, run: RunSnapshot) -> tuple[Any, dict[int, Any]]:
+        plan = await self.results.plan(run.run_id)
+        keys = [step.index for step in run.steps if step.ended_at is not None][:SHOWN_STEPS]
+        wanted = list(dict.fromkeys((*keys, *plan.result_keys)))
+        found = await self.store.values(run.run_id, wanted)
+        small = {
+            key: value
+            for key, value in found.items()
+            if not isinstance(value, SequenceValue) or value.length <= SHOWN_ITEMS
+        }
+        loaded = await self.results.load(run.run_id, small)
+        sources = {source.key: source for _, source in output_sources(plan)}
+        by_step = {
+            key: evaluate(sources[key], loaded)
+            for key in keys
+            if key in loaded and key in sources and sources[key].part is None
+        }
+        result = None
+        if run.status is RunStatus.COMPLETED and all(key in loaded for key in plan.result_keys):
+            result = evaluate(plan.result, loaded)
+        return result, by_step
+
+    async def cancel(self, run_id: str, reason: str | None = None) -> bool:
+        """End a run as CANCELLED; running code hears of it within 2 s. False when it had ended."""
+        run = await self.find(run_id)
+        return await self.store.cancel(run.run_id, reason or "cancelled by request")
+
+    async def send_event(self, run_id: str, name: str, payload: Any = None) -> bool:
+        """Deliver an event to a run; one that comes early is kept. False when the run has ended."""
+        run = await self.find(run_id)
+        data = encode(payload, where=f"payload of event {name!r}")
+        ready = await self.store.send_event(run.run_id, name, data)
+        if ready is None:
+            return False
+        await self.runtime.sender.send(ready)
+        return True
+
+    async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[EventRecord]:
+        """The events of a run in order, those to come too, until it has ended."""
+        run = await self.find(run_id)
+        position = after
+        while True:
+            ended = run.run_id in await self.store.ended_among([run.run_id])
+            fresh = await self.store.events(run.run_id, after=position)
+            for event in fresh:
+                position = event.seq
+                yield event
+            if ended and not fresh:
+                return
+            if not fresh:
+                await asyncio.sleep(0.1)
+
+
+def _nobody(wanted: Iterable[str], workers: Sequence[WorkerRecord]) -> str | None:
+    served = {queue for worker in workers for queue in worker.queues}
+    missing = sorted(set(wanted) - served)
+    if not missing:
+        return None
+    return (
+        f"no live worker serves queue {', '.join(missing)}; start one with `taskiq worker`, and "
+        f"check that PipelineMiddleware is on its broker with the same store and namespace"
+    )

@@ -1,0 +1,96 @@
+"""What the engine needs to know of its host: Taskiq's versions, brokers and their pitfalls."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import multiprocessing
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from taskiq import AsyncBroker, InMemoryBroker
+from taskiq.receiver import Receiver
+
+from taskiq_flow.exceptions import ConfigurationError, UnsupportedHostError
+
+logger = logging.getLogger("taskiq_flow.engine")
+
+
+def check_host() -> None:
+    """Refuse a Taskiq that lacks what the engine leans on.
+
+    Raises:
+        UnsupportedHostError: With what is missing, and which version has it.
+    """
+    parameters = inspect.signature(Receiver.run_task).parameters
+    if not {"target", "message"} <= set(parameters):
+        raise UnsupportedHostError(
+            "Receiver.run_task(target, message) is missing", "Install taskiq>=0.13,<0.14."
+        )
+    if not hasattr(AsyncBroker, "register_task"):
+        raise UnsupportedHostError(
+            "AsyncBroker.register_task is missing", "Install taskiq>=0.13,<0.14."
+        )
+
+
+def connection_facts(broker: AsyncBroker) -> Mapping[str, Any]:
+    """How a Redis broker connects; empty for every other broker."""
+    pool = getattr(broker, "connection_pool", None)
+    facts: Mapping[str, Any] = getattr(pool, "connection_kwargs", {})
+    return facts
+
+
+def store_url_of(broker: AsyncBroker) -> str | None:
+    """The store that a broker brings along: its own Redis, or memory where all is in one process."""
+    if isinstance(broker, InMemoryBroker):
+        return "memory://"
+    facts = connection_facts(broker)
+    if not facts:
+        return None
+    user, password = facts.get("username") or "", facts.get("password") or ""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+    if facts.get("path"):
+        return f"unix://{login}{facts['path']}?db={facts.get('db', 0)}"
+    pool_class: Any = getattr(getattr(broker, "connection_pool", None), "connection_class", None)
+    scheme = "rediss" if "SSL" in getattr(pool_class, "__name__", "") else "redis"
+    host, port = facts.get("host", "localhost"), facts.get("port", 6379)
+    return f"{scheme}://{login}{host}:{port}/{facts.get('db', 0)}"
+
+
+def prepare_broker(broker: AsyncBroker) -> None:
+    """Take a known trap out of a broker before its first use.
+
+    taskiq-redis 1.2 with redis-py 8: the default ``socket_timeout`` of 5 s ends the blocking read
+    of an idle list worker, and with it the worker, every 5 s; a step running there is killed.
+    """
+    facts = connection_facts(broker)
+    if isinstance(facts, dict) and facts and "socket_timeout" not in facts:
+        facts["socket_timeout"] = None
+        logger.info(
+            "%s: socket_timeout is set to None on its connection pool; redis-py's default of "
+            "5 s would end an idle worker. Pass socket_timeout=... to the broker to keep yours.",
+            type(broker).__name__,
+        )
+
+
+def use_processes(broker: AsyncBroker, most: int | None) -> None:
+    """Run sync steps of an in-memory broker in worker processes, on all cores.
+
+    Processes are spawned: a function is found by its module's path, so it must be importable.
+    """
+    if not isinstance(broker, InMemoryBroker):
+        raise ConfigurationError(
+            "executor='process' is for in-memory brokers; start other workers with "
+            "`taskiq worker --use-process-pool`."
+        )
+    pool = ProcessPoolExecutor(
+        max_workers=most or os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn")
+    )
+    broker.executor.shutdown(wait=False)
+    # InMemoryBroker has no option for it; its own shutdown() ends whatever executor it has.
+    broker.executor = pool  # type: ignore[assignment]
+    broker.receiver.executor = pool
+    broker.receiver.is_process_pool = True

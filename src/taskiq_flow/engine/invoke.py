@@ -1,0 +1,213 @@
+"""Runs a user's function through the running Receiver, with the hooks of other middlewares."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+from taskiq.receiver import Receiver
+from taskiq.utils import maybe_awaitable
+
+from taskiq_flow.engine.sender import STEP_TASK, pending_in_place
+from taskiq_flow.model.records import Address
+
+logger = logging.getLogger("taskiq_flow.engine")
+
+_work: ContextVar[Work | None] = ContextVar("_work", default=None)
+
+
+@dataclass(slots=True)
+class Work:
+    """What a step left behind in the executor: its thread goes on after a timeout or a cancel."""
+
+    future: Future[Any] | None = None
+
+    async def settled(self) -> None:
+        """Wait until no thread or process works on the step any more."""
+        if self.future is not None and not self.future.done():
+            await asyncio.wait([asyncio.wrap_future(self.future)])
+
+
+class WatchedExecutor(Executor):
+    """The Receiver's executor, remembering which future belongs to which step."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.inner = inner
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = self.inner.submit(fn, *args, **kwargs)
+        work = _work.get()
+        if work is not None:
+            work.future = future
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.inner.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+class StepMessage(TaskiqMessage):
+    """The message of one step as other middlewares and ``Context`` see it.
+
+    It is never sent itself: what ``Context.requeue()`` would send is a message of the engine for
+    the same slot, so the step stays in its run.
+    """
+
+    flow_address: tuple[str, int, int] = ("", 0, 0)
+
+    def model_dump(self, **kwargs: Any) -> dict[str, Any]:
+        labels = {"ack_type": "manual", "flow_task": self.task_name}
+        return {
+            "task_id": self.task_id,
+            "task_name": STEP_TASK,
+            "labels": labels,
+            "labels_types": None,
+            "args": [[list(self.flow_address)]],
+            "kwargs": {},
+        }
+
+
+@dataclass(slots=True)
+class Invoker:
+    """Calls functions the way the worker's own Receiver calls tasks: same executor, same options."""
+
+    broker: AsyncBroker
+    receiver: Receiver | None = None
+    own: tuple[type[TaskiqMiddleware], ...] = ()
+    _hooks: dict[str, list[TaskiqMiddleware]] = field(
+        default_factory=dict[str, list[TaskiqMiddleware]]
+    )
+    _hooks_of: int = -1
+
+    def adopt_receiver(self) -> Receiver:
+        """Find the Receiver that runs us: the in-memory broker's, or the caller up the stack.
+
+        Taskiq gives a middleware no other way to it. Without it a step would ignore
+        ``--use-process-pool`` and ``--no-parse``, so that is said by name.
+        """
+        if self.receiver is None:
+            if isinstance(self.broker, InMemoryBroker):
+                self.receiver = self.broker.receiver
+            else:
+                self.receiver = _receiver_on_stack()
+            if self.receiver is None:
+                logger.warning(
+                    "The Receiver of this worker was not found (Taskiq 0.13 has it on the stack); "
+                    "steps run with a Receiver of their own: --use-process-pool, --no-parse and "
+                    "--max-threadpool-threads have no effect on them."
+                )
+                self.receiver = Receiver(self.broker, max_async_tasks=1, run_startup=False)
+            if not isinstance(self.receiver.executor, WatchedExecutor) and self.receiver.executor:
+                self.receiver.executor = WatchedExecutor(self.receiver.executor)
+        return self.receiver
+
+    async def call(
+        self, function: Callable[..., Any], message: StepMessage, work: Work
+    ) -> TaskiqResult[Any]:
+        """Run a function once, with hooks; exceptions come back in the result.
+
+        Runs in the caller's task: whoever calls makes it a child task, so that cancelling the
+        step cancels nothing else, and its context variables end with it.
+        """
+        pending_in_place.set(None)
+        _work.set(work)
+        receiver = self.adopt_receiver()
+        current: TaskiqMessage = message
+        for middleware in self._with_hook("pre_execute"):
+            try:
+                changed = await maybe_awaitable(middleware.pre_execute(current))
+            except Exception:  # a broken middleware must not stop the run
+                logger.exception("pre_execute of %s failed", type(middleware).__name__)
+                continue
+            current = cast("TaskiqMessage", changed)
+        try:
+            result = await receiver.run_task(target=function, message=current)
+        except Exception as error:  # noqa: BLE001 - a dependency's end, or an on_error hook, raised
+            logger.exception("Step %s failed outside of its function", message.task_id)
+            result = TaskiqResult[Any](
+                is_err=True, return_value=None, execution_time=0.0, error=error, labels={}
+            )
+        for middleware in reversed(self._with_hook("post_execute")):
+            try:
+                await maybe_awaitable(middleware.post_execute(current, result))
+            except Exception:
+                logger.exception("post_execute of %s failed", type(middleware).__name__)
+        return result
+
+    async def after_record(self, message: StepMessage, result: TaskiqResult[Any]) -> None:
+        """Call ``post_save`` of other middlewares: the outcome is stored now."""
+        for middleware in reversed(self._with_hook("post_save")):
+            try:
+                await maybe_awaitable(middleware.post_save(message, result))
+            except Exception:
+                logger.exception("post_save of %s failed", type(middleware).__name__)
+
+    @property
+    def wants_post_save(self) -> bool:
+        return bool(self._with_hook("post_save"))
+
+    def _with_hook(self, name: str) -> list[TaskiqMiddleware]:
+        """The middlewares that override a hook, without the engine's own."""
+        middlewares = self.broker.middlewares
+        if self._hooks_of != len(middlewares):
+            self._hooks.clear()
+            self._hooks_of = len(middlewares)
+        found = self._hooks.get(name)
+        if found is None:
+            base = getattr(TaskiqMiddleware, name)
+            found = self._hooks[name] = [
+                middleware
+                for middleware in middlewares
+                if getattr(type(middleware), name) is not base
+                and not isinstance(middleware, self.own)
+            ]
+        return found
+
+
+def step_message(
+    address: Address,
+    task_id: str,
+    task_name: str,
+    labels: dict[str, Any],
+    args: list[Any],
+    kwargs: dict[str, Any],
+) -> StepMessage:
+    """Make the message of one step. Not validated: its parts come from the plan and the store."""
+    return StepMessage.model_construct(
+        task_id=task_id,
+        task_name=task_name,
+        # A retry middleware of the broker would take a failing step out of its run.
+        labels={**labels, "retry_on_error": False},
+        labels_types=None,
+        args=args,
+        kwargs=kwargs,
+        flow_address=tuple(address),
+    )
+
+
+def _frames() -> Iterator[Any]:
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _receiver_on_stack() -> Receiver | None:
+    for frame in _frames():
+        if frame.f_code.co_name == "run_task":
+            candidate = frame.f_locals.get("self")
+            if isinstance(candidate, Receiver):
+                return candidate
+    return None
+
+
+def child_context() -> contextvars.Context:
+    """A copy of the context for one step, so that what it sets is gone with it."""
+    return contextvars.copy_context()

@@ -1,0 +1,142 @@
+"""Keeps the leases of running steps alive, from a thread of its own, and hears when one is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from taskiq_flow.exceptions import StoreError
+from taskiq_flow.model.records import Address, LostReason
+from taskiq_flow.stores.base import Held, RunStore
+
+logger = logging.getLogger("taskiq_flow.engine")
+
+LOOK_SECONDS = 1.0
+"""The longest pause between two renewals: a cancel is seen by running code within 2 s."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease as its holder sees it; ``on_lost`` is called in the holder's event loop."""
+
+    address: Address
+    token: str
+    asked_at: float  # monotonic, before the request for it left: it is never younger than this
+    on_lost: Callable[[LostReason], None] = lambda reason: None
+    lost: LostReason | None = None
+    given_up: bool = False  # this worker stops, and will give the slot back
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what its holder does is of no more use."""
+        return self.given_up or self.lost is not None
+
+
+@dataclass(slots=True)
+class LeaseKeeper:
+    """All leases of this process.
+
+    A lease is renewed as long as it is held here, and it is held exactly as long as the coroutine
+    that owns it runs (`dispatch` gives it up in a ``finally``). The thread has its own event loop
+    and connection, so a step that blocks the main loop does not lose its lease.
+    """
+
+    store: RunStore
+    lease_seconds: float
+    _held: dict[str, Lease] = field(default_factory=dict[str, Lease])
+    _thread: threading.Thread | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def pause_seconds(self) -> float:
+        """Seconds between two renewals: a quarter of the lease, at most `LOOK_SECONDS`."""
+        return min(self.lease_seconds / 4, LOOK_SECONDS)
+
+    def hold(self, lease: Lease) -> None:
+        self._held[lease.token] = lease
+
+    def drop(self, token: str) -> None:
+        self._held.pop(token, None)
+
+    @property
+    def held(self) -> list[Lease]:
+        return list(self._held.values())
+
+    def start(self) -> None:
+        """Start the thread; may be called again. Lost leases are told to the running loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._thread is None or not self._thread.is_alive():
+            self._stop = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, name="taskiq-flow-leases", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end; what is still held will run out."""
+        self._stop.set()
+        self._thread = None
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self.keep(self.store.twin(), self._stop))
+        except Exception:
+            logger.exception("The lease thread ended; leases of this process will run out.")
+
+    async def keep(self, store: RunStore, stop: threading.Event) -> None:
+        """Renew until told to stop; the body of the thread, on whichever loop it is run."""
+        # Renewals of many workers spread out over the pause.
+        await self._rest(stop, self.pause_seconds * random.random())  # noqa: S311
+        while not stop.is_set():
+            await self.renew_once(store)
+            await self._rest(stop, self.pause_seconds)
+        await store.close()
+
+    async def _rest(self, stop: threading.Event, seconds: float) -> None:
+        until = asyncio.get_running_loop().time() + seconds
+        while not stop.is_set():
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, 0.25))
+
+    async def renew_once(self, store: RunStore) -> None:
+        """Renew what is held now, in one call. A store that fails keeps everything as it is."""
+        held = self.held
+        if not held:
+            return
+        try:
+            lost = await store.renew([Held(lease.address, lease.token) for lease in held])
+        except StoreError as error:
+            # Only an answer can take a lease away; without one the step goes on, and `due`
+            # holds back for a lease once the store is there again.
+            logger.warning("Leases could not be renewed, trying again: %s", error)
+            return
+        for lease in held:
+            reason = lost.get(lease.token)
+            if reason is not None and self._held.get(lease.token) is lease:
+                lease.lost = reason
+                self._tell(lease, reason)
+
+    def _tell(self, lease: Lease, reason: LostReason) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        if loop is asyncio.get_running_loop():
+            lease.on_lost(reason)
+        else:
+            loop.call_soon_threadsafe(lease.on_lost, reason)
+
+
+def now_monotonic() -> float:
+    """The clock that ages of leases are measured with: the running loop's, so tests can turn it."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()

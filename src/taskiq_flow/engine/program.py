@@ -1,0 +1,165 @@
+"""A step as the worker runs it: its blob parsed once, its arguments bound from stored values."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from taskiq_flow.codec import decode, encode
+from taskiq_flow.model.records import ItemMark, Value
+from taskiq_flow.plan import (
+    Binding,
+    Const,
+    DictOf,
+    Item,
+    ListOf,
+    PlanStep,
+    Source,
+    sources_of,
+    step_from_json,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A parsed blob: the step, its place in the plan, and the order of its granted values."""
+
+    step: PlanStep
+    index: int
+    plan_kind: str
+    plan_name: str
+    sources: tuple[int, ...]
+
+    @property
+    def items_source(self) -> int | None:
+        """The key of the value that is split into items, if a step's or an input's is."""
+        spec = self.step.map
+        return None if spec is None or spec.items is None else spec.items.key
+
+
+@lru_cache(maxsize=4096)
+def load_program(blob: bytes) -> Program:
+    """Parse what a grant carries; equal blobs, as in all runs of one plan, are parsed once."""
+    data = json.loads(blob)
+    step = step_from_json(data)
+    bindings = (*step.args, *(binding for _, binding in step.kwargs))
+    sources = dict.fromkeys(key for binding in bindings for key in sources_of(binding))
+    if step.map is not None and step.map.items is not None:
+        sources = dict.fromkeys((step.map.items.key, *sources))
+    return Program(
+        step=step,
+        index=data["index"],
+        plan_kind=data["plan"]["kind"],
+        plan_name=data["plan"]["name"],
+        sources=tuple(sources),
+    )
+
+
+@lru_cache(maxsize=4096)
+def parameter_annotations(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The names of a function's positional parameters, and all parameters' annotations."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return (), {}
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except Exception:  # noqa: BLE001 - a user's annotation may name anything; then there is none
+        hints = {}
+    positional = tuple(
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    )
+    return positional, {name: hints[name] for name in signature.parameters if name in hints}
+
+
+Loaded = Value | Sequence[bytes]
+"""A granted value; one that is stored item by item has been read whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Binds the arguments of a step from granted values, decoded by the parameters' annotations."""
+
+    program: Program
+    values: Mapping[int, Loaded]
+    function: Callable[..., Any]
+
+    def bind(self, item: bytes | None = None) -> tuple[list[Any], dict[str, Any]]:
+        """The positional and keyword arguments; ``item`` is a map's element without its mark.
+
+        Raises:
+            UndecodableValueError: A value does not fit the parameter's annotation.
+        """
+        positional, annotations = parameter_annotations(self.function)
+        args = [
+            evaluate(
+                binding,
+                self.values,
+                annotations.get(positional[place]) if place < len(positional) else None,
+                item,
+            )
+            for place, binding in enumerate(self.program.step.args)
+        ]
+        kwargs = {
+            name: evaluate(binding, self.values, annotations.get(name), item)
+            for name, binding in self.program.step.kwargs
+        }
+        return args, kwargs
+
+
+def evaluate(
+    binding: Binding, values: Mapping[int, Loaded], annotation: Any = None, item: bytes | None = None
+) -> Any:
+    """The Python value of a binding. Fresh on every call: a step may change what it was given."""
+    wanted = Any if annotation is None else annotation
+    match binding:
+        case Const(text=text):
+            return decode(text.encode(), wanted)
+        case Source(key=key, part=None):
+            return _load(values[key], wanted)
+        case Source(key=key, part=part):
+            return _load(values[key], Any, part=part, part_annotation=wanted)
+        case Item():
+            return None if item is None else decode(item, wanted)
+        case ListOf(parts=parts):
+            return [evaluate(part, values, _element(wanted), item) for part in parts]
+        case DictOf(parts=parts):
+            return {name: evaluate(part, values, None, item) for name, part in parts}
+
+
+def _load(
+    value: Loaded, annotation: Any, *, part: str | int | None = None, part_annotation: Any = Any
+) -> Any:
+    if not isinstance(value, bytes):
+        element = _element(annotation)
+        loaded = [
+            None if entry[:1] == ItemMark.FAILED else decode(entry[1:], element)
+            for entry in value
+            if isinstance(entry, bytes) and entry[:1] != ItemMark.DROPPED
+        ]
+        return loaded if part is None else loaded[int(part)]
+    if part is None:
+        return decode(value, annotation)
+    whole = decode(value)
+    # The annotation belongs to the part, so it is applied to the part alone.
+    chosen = whole[part]
+    return chosen if part_annotation is Any else _refit(chosen, part_annotation)
+
+
+def _refit(value: Any, annotation: Any) -> Any:
+    return decode(encode(value, where="one of several outputs", limit=None), annotation)
+
+
+def _element(annotation: Any) -> Any:
+    """The annotation of one element, where a list's, tuple's or iterable's says so."""
+    arguments = getattr(annotation, "__args__", ())
+    origin = getattr(annotation, "__origin__", None)
+    if isinstance(origin, type) and arguments and not issubclass(origin, dict):
+        return arguments[0]
+    return Any

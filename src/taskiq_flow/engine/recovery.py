@@ -1,0 +1,108 @@
+"""Finds what stood still and wakes it: the net under every message and every worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from taskiq_flow.engine.sender import Sender
+from taskiq_flow.exceptions import StoreError
+from taskiq_flow.model.records import Ready, Wake, WorkerRecord
+from taskiq_flow.stores.base import RunStore
+
+logger = logging.getLogger("taskiq_flow.engine")
+
+LOOK_SECONDS = 1.0
+"""Every worker asks the store about this often, jittered, so that many do not ask at once."""
+
+CLAIM = 100
+"""Entries claimed in one call; a worker that finds as many asks again at once."""
+
+ANNOUNCE_SECONDS, ALIVE_SECONDS = 5.0, 20.0
+"""How often a worker says that it lives, and for how long that is believed."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Asks the store what is due, sends messages for it, and settles what runs left behind."""
+
+    store: RunStore
+    sender: Sender
+    queues: Callable[[], Sequence[str]]
+    worker: Callable[[], WorkerRecord]
+    settle: Callable[[Wake], Awaitable[None]]
+    random: random.Random = field(default_factory=random.Random)
+    _poked: asyncio.Event = field(default_factory=asyncio.Event)
+    _pokes: set[int] = field(default_factory=set[int])
+    _down: bool = False
+
+    async def run(self) -> None:
+        """Look about once a second until cancelled. No error ends it."""
+        announced_at = float("-inf")
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                if loop.time() - announced_at >= ANNOUNCE_SECONDS:
+                    await self.store.announce(self.worker(), ttl_seconds=ALIVE_SECONDS)
+                    announced_at = loop.time()
+                await self.look()
+                self._store_answers()
+            except StoreError as error:
+                self._store_is_away(error)
+            except Exception:
+                # Recovery must outlive whatever a broker or store throws at it.
+                logger.exception("Looking for what is due failed; trying again.")
+            await self._rest(LOOK_SECONDS * (0.75 + 0.5 * self.random.random()))
+
+    async def look(self) -> int:
+        """Wake all that is due now; returns how much that was."""
+        found = 0
+        while True:
+            wakes = await self.store.due(self.queues(), limit=CLAIM)
+            found += len(wakes)
+            await self._wake(wakes)
+            if len(wakes) < CLAIM:
+                return found
+
+    async def _wake(self, wakes: Sequence[Wake]) -> None:
+        ready: list[Ready] = [wake.ready for wake in wakes if wake.ready is not None]
+        if ready:
+            logger.debug("Sending %d step(s) that stood still or became due.", len(ready))
+            await self.sender.send(ready)
+        for wake in wakes:
+            if wake.ready is None:
+                await self.settle(wake)
+
+    def look_in(self, seconds: float) -> None:
+        """Look in so many seconds too, because something that we know of is due then."""
+        loop = asyncio.get_running_loop()
+        # One look per hundredth of a second is enough, however many slots are due in it.
+        moment = int((loop.time() + seconds) * 100) + 1
+        if moment not in self._pokes:
+            self._pokes.add(moment)
+            loop.call_at(moment / 100, self._poke, moment)
+
+    def _poke(self, moment: int) -> None:
+        self._pokes.discard(moment)
+        self._poked.set()
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
+        except TimeoutError:
+            pass
+        self._poked.clear()
+
+    def _store_is_away(self, error: StoreError) -> None:
+        if not self._down:
+            self._down = True
+            logger.warning("The run store is away; nothing is lost, trying again: %s", error)
+
+    def _store_answers(self) -> None:
+        if self._down:
+            self._down = False
+            logger.warning("The run store is back.")

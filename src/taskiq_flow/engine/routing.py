@@ -1,0 +1,60 @@
+"""Which queue a step belongs to, and which of its labels travel with its message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from taskiq import AsyncBroker, InMemoryBroker
+
+ROUTING_LABELS = frozenset(
+    {"queue_name", "queue", "priority", "routing_key", "exchange", "partition", "subject"}
+)
+"""Labels by which brokers choose where a message goes; others stay with the step."""
+
+_QUEUE_ATTRIBUTES = ("queue_name", "subject", "_queue_name", "kafka_topic", "topic")
+
+
+def queue_key(broker: AsyncBroker, labels: Mapping[str, Any] | None = None) -> str:
+    """Name the queue that a step with these labels goes to, the same in every process.
+
+    Made of the kind of broker, its server and the queue, so that two brokers on one store never
+    meet. All in-memory brokers on one store are one: a process may go on with what another left.
+    """
+    if isinstance(broker, InMemoryBroker):
+        return "local"
+    return ":".join((type(broker).__name__, *_place(broker), _queue(broker, labels or {})))
+
+
+def _place(broker: AsyncBroker) -> tuple[str, ...]:
+    pool = getattr(broker, "connection_pool", None)
+    kwargs: Mapping[str, Any] = getattr(pool, "connection_kwargs", {})
+    if not kwargs:
+        return ()
+    server = kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
+    return (f"{server}/{kwargs.get('db', 0)}",)
+
+
+def _queue(broker: AsyncBroker, labels: Mapping[str, Any]) -> str:
+    named = labels.get("queue_name") or labels.get("queue")
+    if named:
+        return str(named)
+    own = (getattr(broker, name, None) for name in _QUEUE_ATTRIBUTES)
+    return next((queue for queue in own if isinstance(queue, str) and queue), "")
+
+
+def route_of(labels: Mapping[str, Any]) -> str:
+    """The routing labels as JSON, empty when there are none."""
+    chosen = {name: labels[name] for name in sorted(labels) if name in ROUTING_LABELS}
+    return json.dumps(chosen, separators=(",", ":"), default=str) if chosen else ""
+
+
+def labels_of(route: str) -> dict[str, Any]:
+    """The routing labels of a route."""
+    return dict(json.loads(route)) if route else {}
+
+
+def served_queues(broker: AsyncBroker, labels: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The queues that this process can send to: its own, and those its tasks name."""
+    return tuple(dict.fromkeys((queue_key(broker), *(queue_key(broker, each) for each in labels))))

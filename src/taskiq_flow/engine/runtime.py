@@ -1,0 +1,220 @@
+"""Everything that the engine has in one process for one broker, put together and taken down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from taskiq import AsyncBroker, InMemoryBroker
+from taskiq.result_backends.dummy import DummyResultBackend
+
+from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.dispatch import Budget, Dispatcher
+from taskiq_flow.engine.invoke import Invoker
+from taskiq_flow.engine.lease import LeaseKeeper
+from taskiq_flow.engine.recovery import Recovery
+from taskiq_flow.engine.results import RunResults
+from taskiq_flow.engine.routing import queue_key, served_queues
+from taskiq_flow.engine.sender import STEP_TASK, Sender
+from taskiq_flow.engine.waiter import Waiter
+from taskiq_flow.engine.work import StepHook, StepRunner
+from taskiq_flow.exceptions import StoreError
+from taskiq_flow.model.records import Address, Wake, WakeKind, WorkerRecord
+from taskiq_flow.stores.base import RunStore
+
+if TYPE_CHECKING:
+    from taskiq import TaskiqMiddleware
+
+logger = logging.getLogger("taskiq_flow.engine")
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The engine of one broker in one process.
+
+    A client only opens the store. A worker process, and any process with an in-memory broker,
+    also keeps leases and looks for what is due.
+    """
+
+    broker: AsyncBroker
+    store: RunStore
+    config: TaskiqFlowConfig
+    own_middlewares: tuple[type[TaskiqMiddleware], ...]
+    hook: StepHook | None = None
+    sender: Sender = field(init=False)
+    waiter: Waiter = field(init=False)
+    results: RunResults = field(init=False)
+    leases: LeaseKeeper = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
+    recovery: Recovery = field(init=False)
+    worker_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    _loop: asyncio.AbstractEventLoop | None = None
+    _opening: asyncio.Lock | None = None
+    _opened: bool = False
+    _looking: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._assemble()
+
+    def _assemble(self) -> None:
+        invoker = Invoker(self.broker, own=self.own_middlewares)
+        self.sender = Sender(self.broker)
+        self.waiter = Waiter(self.store)
+        self.results = RunResults(self.store)
+        self.leases = LeaseKeeper(self.store, self.store.options.lease_seconds)
+        self.recovery = Recovery(
+            store=self.store,
+            sender=self.sender,
+            queues=self._served,
+            worker=self._worker,
+            settle=self.settle,
+        )
+        self.dispatcher = Dispatcher(
+            broker=self.broker,
+            store=self.store,
+            leases=self.leases,
+            sender=self.sender,
+            runner=StepRunner(self.broker, self.store, invoker, self.config, self.hook),
+            budget=Budget(self.config.continue_seconds, self.config.continue_steps),
+            on_wake=self.settle,
+            on_due=self.recovery.look_in,
+        )
+
+    @property
+    def runs_steps(self) -> bool:
+        """Whether steps run in this process."""
+        return self.broker.is_worker_process or isinstance(self.broker, InMemoryBroker)
+
+    async def open(self) -> None:
+        """Connect to the store, and where steps run, start to look after them.
+
+        Called by ``broker.startup()`` and by the first use, whichever comes first. In a new event
+        loop (another ``asyncio.run``) everything is opened anew.
+
+        Raises:
+            StoreUnavailableError: The store does not answer.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._leave_old_loop()
+            self._loop, self._opening = loop, asyncio.Lock()
+        if self._opened or self._opening is None:
+            return
+        async with self._opening:
+            if self._opened:
+                return
+            await self.store.open()
+            if self.runs_steps:
+                self.leases.start()
+                self._looking = loop.create_task(self.recovery.run())
+                self._watch_listening()
+            self._opened = True
+
+    def _leave_old_loop(self) -> None:
+        if self._opened:
+            self.leases.stop()
+            self.store = self.store.twin()
+            self._opened, self._looking = False, None
+            self._assemble()
+
+    def _watch_listening(self) -> None:
+        """Notice when the worker stops taking messages: from then on nothing continues in place.
+
+        ``Middleware.shutdown`` comes only after the worker has waited for its running tasks, and
+        a chain of 20,000 steps would be one of them.
+        """
+        if isinstance(self.broker, InMemoryBroker) or "listen" in vars(self.broker):
+            return
+        listen = self.broker.listen
+
+        async def watched() -> Any:
+            self.dispatcher.stopping = False
+            messages = listen()
+            try:
+                async for message in messages:
+                    yield message
+            finally:
+                self.dispatcher.stopping = True
+                await messages.aclose()
+
+        self.broker.listen = watched  # type: ignore[method-assign]
+
+    async def close(self) -> None:
+        """Give back what is held, say good-bye, and close the store."""
+        if not self._opened:
+            return
+        self._opened = False
+        await self.dispatcher.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+            self._looking = None
+        self.waiter.close()
+        self.leases.stop()
+        if self.runs_steps:
+            try:
+                await self.store.withdraw(self.worker_id)
+            except StoreError as error:
+                logger.info("This worker could not take its leave: %s", error)
+        await self.store.close()
+        self.dispatcher.stopping = False
+
+    # -- who this process is
+
+    def _served(self) -> tuple[str, ...]:
+        tasks = self.broker.get_all_tasks().values()
+        return served_queues(self.broker, (task.labels for task in tasks))
+
+    def _worker(self) -> WorkerRecord:
+        tasks = tuple(name for name in self.broker.get_all_tasks() if name != STEP_TASK)
+        return WorkerRecord(
+            worker_id=self.worker_id,
+            namespace=self.store.options.namespace,
+            queues=(queue_key(self.broker),),
+            tasks=tasks,
+            seen_at=0.0,
+            host=self.config.worker_name or socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    # -- what follows the end of a run
+
+    async def settle(self, wake: Wake) -> None:
+        """Do what an ended run leaves to do. A store that is away finds it due again later."""
+        try:
+            if wake.kind is WakeKind.PUBLISH:
+                await self.publish(wake.run_id)
+            elif wake.kind is WakeKind.NOTIFY and wake.parent is not None:
+                await self.notify(wake.run_id, wake.parent)
+        except StoreError as error:
+            logger.warning("The end of run %s is settled later: %s", wake.run_id, error)
+
+    async def publish(self, run_id: str) -> None:
+        """Hand the outcome to the broker's result backend, for any plain Taskiq client."""
+        backend = self.broker.result_backend
+        if not isinstance(backend, DummyResultBackend):
+            outcome = await self.results.outcome(run_id)
+            if outcome is None:
+                return
+            try:
+                await backend.set_result(run_id, outcome.as_result())
+            except Exception as error:  # noqa: BLE001 - any backend, any error
+                logger.warning("Run %s was not published, trying again: %r", run_id, error)
+                return
+        await self.store.settle(run_id, WakeKind.PUBLISH)
+
+    async def notify(self, run_id: str, parent: Address) -> None:
+        """Wake the step that waits for a child run."""
+        ready = await self.store.resume(parent, run_id)
+        await self.store.settle(run_id, WakeKind.NOTIFY)
+        await self.sender.send(ready)
+
+
+runtimes: WeakKeyDictionary[AsyncBroker, Runtime] = WeakKeyDictionary()
+"""The engine of each broker: several middlewares on one broker share it, and work once."""

@@ -1,0 +1,478 @@
+"""Runs what a grant asks for: a step, some items of a map, or the splitting of a list into items."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from taskiq import AsyncBroker, TaskiqResult
+
+from taskiq_flow.codec import decode, encode, encode_error
+from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.context import PipelineContext
+from taskiq_flow.engine.invoke import Invoker, StepMessage, Work, child_context, step_message
+from taskiq_flow.engine.lease import Lease, now_monotonic
+from taskiq_flow.engine.outcome import Again, Try, decide_item, decide_step, named_timeout
+from taskiq_flow.engine.program import Arguments, Loaded, Program, load_program
+from taskiq_flow.exceptions import (
+    AbortPipeline,
+    FanOutError,
+    NotIterableError,
+    StoreUnavailableError,
+    UnknownTaskError,
+)
+from taskiq_flow.model.records import (
+    Aborted,
+    DoneSequence,
+    Expanded,
+    Failed,
+    Grant,
+    ItemDone,
+    ItemGrant,
+    ItemMark,
+    ItemRetry,
+    Items,
+    LostReason,
+    OnFailure,
+    Outcome,
+    SequenceValue,
+    bound_items_key,
+)
+from taskiq_flow.plan import MapMode
+from taskiq_flow.stores.base import CHUNK, Held, RunStore
+
+UNKNOWN_TASK_SECONDS = 60.0
+"""How long a step waits for a worker that has its task: old workers may be there in a deploy."""
+
+UNKNOWN_TASK_PAUSE_SECONDS = 1.0
+
+BATCH_SECONDS, BATCH_ITEMS = 0.1, 50
+"""A slot of a map takes as many items at once as take about this long, and not more than that.
+
+Items of one batch are recorded together, so this is also what a crash may have to repeat."""
+
+FLUSH_SECONDS = 0.25
+"""A batch that takes longer than this is recorded as far as it is."""
+
+ITERABLES = (list, tuple, set, frozenset)
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the work is handed on
+    """The outcome of this try no longer counts; with a delay, the slot is given back for then."""
+
+    def __init__(self, delay_seconds: float | None = None) -> None:
+        self.delay_seconds = delay_seconds
+        super().__init__(delay_seconds)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of user code that has ended, kept until its outcome is recorded."""
+
+    message: StepMessage
+    result: TaskiqResult[Any]
+    context: PipelineContext | None
+
+
+StepHook = Callable[[str, PipelineContext, Any], Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True)
+class StepRunner:
+    """Runs grants for a dispatcher. ``hook`` is called for subclasses of the middleware."""
+
+    broker: AsyncBroker
+    store: RunStore
+    invoker: Invoker
+    config: TaskiqFlowConfig
+    hook: StepHook | None = None
+    random: random.Random = field(default_factory=random.Random)
+    _item_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    _calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
+    _cancelled: dict[asyncio.Task[Outcome], threading.Event] = field(
+        default_factory=dict["asyncio.Task[Outcome]", threading.Event]
+    )
+
+    def begin(self, grant: Grant, lease: Lease) -> asyncio.Task[Outcome]:
+        """Start a grant in a task of its own, with its own copy of the context variables.
+
+        The task raises `Interrupted` when what it did no longer counts.
+        """
+        cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
+        child = loop.create_task(self._run(grant, lease, cancelled), context=child_context())
+        self._cancelled[child] = cancelled
+        child.add_done_callback(self._forget)
+        return child
+
+    def _forget(self, child: asyncio.Task[Outcome]) -> None:
+        self._cancelled.pop(child, None)
+
+    def stopper(self, child: asyncio.Task[Outcome]) -> Callable[[LostReason], None]:
+        """What stops a child whose lease is lost: sync code sees the flag, async code is cancelled."""
+
+        def stop(_reason: LostReason) -> None:
+            cancelled = self._cancelled.get(child)
+            if cancelled is not None:
+                cancelled.set()
+                child.cancel()
+
+        return stop
+
+    async def after_record(self, grant: Grant, outcome: Outcome, *, recorded: bool) -> None:
+        """Tell middlewares of calls whose outcome is stored now."""
+        for call in self._calls.pop(grant.token, ()):
+            if not recorded:
+                continue
+            if self.invoker.wants_post_save:
+                await self.invoker.after_record(call.message, call.result)
+            if self.hook is not None and call.context is not None:
+                error = call.result.error
+                if error is None:
+                    await self.hook("complete", call.context, call.result.return_value)
+                else:
+                    await self.hook("error", call.context, error)
+
+    # -- one grant
+
+    async def _run(self, grant: Grant, lease: Lease, cancelled: threading.Event) -> Outcome:
+        program = load_program(grant.blob)
+        try:
+            if grant.expand:
+                return await self._expand(grant, program, lease)
+            task = self.broker.find_task(program.step.task)
+            if task is None:
+                return await self._unknown_task(grant, program)
+            function: Callable[..., Any] = task.original_func
+            values = await self._load(grant, program)
+            one = _OneStep(
+                self, grant, program, lease, cancelled, function, dict(task.labels), values
+            )
+            if grant.items:
+                return await self._run_items(one)
+            return await one.run()
+        except asyncio.CancelledError:
+            if lease.is_over:
+                raise Interrupted from None
+            raise
+        except (StoreUnavailableError, Interrupted):
+            raise
+        except Exception as error:  # noqa: BLE001 - bad arguments, bad items: the step's failure
+            return self._broken(grant, program, error)
+
+    def _broken(self, grant: Grant, program: Program, error: Exception) -> Outcome:
+        """The step failed before its function was called; a retry would meet the same."""
+        failed = Failed(encode_error(error), program.step.on_failure)
+        if grant.items:
+            return Items(done=(), failed=Failed(failed.error, OnFailure.STOP))
+        return failed
+
+    async def _unknown_task(self, grant: Grant, program: Program) -> Outcome:
+        """Give the step back for others; fail it when nobody has had its task for a minute."""
+        waited = grant.granted_at - (grant.step_started_at or grant.ready_at)
+        if waited >= UNKNOWN_TASK_SECONDS:
+            workers = await self.store.workers()
+            if not any(program.step.task in worker.tasks for worker in workers):
+                return self._broken(grant, program, UnknownTaskError(program.step.task, waited))
+        raise Interrupted(UNKNOWN_TASK_PAUSE_SECONDS * (0.5 + self.random.random()))
+
+    async def _load(self, grant: Grant, program: Program) -> dict[int, Loaded]:
+        """The granted values by key; those stored item by item are read whole, in pages."""
+        values: dict[int, Loaded] = {}
+        items_source = program.items_source
+        for key, value in zip(program.sources, grant.values, strict=True):
+            if isinstance(value, SequenceValue):
+                if key != items_source:
+                    values[key] = await self._read_sequence(grant.address.run_id, value)
+            else:
+                values[key] = value
+        return values
+
+    async def _read_sequence(self, run_id: str, value: SequenceValue) -> Sequence[bytes]:
+        found: list[bytes] = []
+        for start in range(0, value.length, CHUNK):
+            page = await self.store.items(
+                run_id, value.key, start, min(start + CHUNK, value.length)
+            )
+            found.extend(entry for entry in page if entry is not None)
+        return found
+
+    # -- maps
+
+    async def _expand(self, grant: Grant, program: Program, lease: Lease) -> Outcome:
+        """Split the previous result into items, stored in chunks, and say how many there are."""
+        spec = program.step.map
+        source = None if spec is None else spec.items
+        whole = grant.values[0]
+        if not isinstance(whole, bytes) or source is None:
+            raise NotIterableError(program.step.name, type(whole).__name__)
+        loaded: Any = decode(whole)
+        if source.part is not None:
+            loaded = loaded[source.part]
+        if not isinstance(loaded, ITERABLES):
+            raise NotIterableError(program.step.name, type(loaded).__name__)
+        items: Sequence[Any] = list(loaded)
+        if len(items) > self.config.max_fan_out:
+            raise FanOutError(program.step.name, len(items), self.config.max_fan_out)
+        key = bound_items_key(grant.address.step)
+        where = f"item of step {program.step.name!r}"
+        encoded = (ItemMark.VALUE + encode(item, where=where, limit=None) for item in items)
+        return Expanded(await self._store_items(grant, lease, key, encoded))
+
+    async def _store_items(
+        self, grant: Grant, lease: Lease, key: int, items: Iterable[bytes], start: int = 0
+    ) -> int:
+        chunk: list[bytes] = []
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == CHUNK:
+                await self._put(grant, lease, key, start, chunk)
+                start += len(chunk)
+                chunk = []
+        if chunk:
+            await self._put(grant, lease, key, start, chunk)
+        return start + len(chunk)
+
+    async def _put(
+        self, grant: Grant, lease: Lease, key: int, start: int, chunk: list[bytes]
+    ) -> None:
+        if not await self.store.put_items(Held(grant.address, lease.token), key, start, chunk):
+            raise Interrupted
+
+    async def _run_items(self, one: _OneStep) -> Outcome:
+        """Run the granted items one after another, and record those that are done in time."""
+        step, grant = one.program.step, one.grant
+        done: list[ItemDone] = []
+        retries: list[ItemRetry] = []
+        errors = 0
+        began = now_monotonic()
+        for item in grant.items:
+            if done and now_monotonic() - began > FLUSH_SECONDS:
+                break
+            if one.lease.is_over:
+                raise Interrupted
+            if item.value[:1] == ItemMark.DROPPED:
+                done.append(ItemDone(item.number, ItemMark.DROPPED))
+                continue
+            outcome = decide_item(
+                step, item.number, item.value, await one.attempt(item), self.random.random()
+            )
+            match outcome:
+                case ItemDone():
+                    done.append(outcome)
+                    failed = outcome.value[:1] == ItemMark.FAILED
+                    errors += failed or (one.last_failed and outcome.value == ItemMark.DROPPED)
+                case ItemRetry():
+                    retries.append(outcome)
+                case Failed():
+                    return Items(tuple(done), tuple(retries), outcome, errors)
+                case Aborted():
+                    return outcome
+                case Again():
+                    if not done and not retries:
+                        raise Interrupted(outcome.delay_seconds)
+                    break
+        return Items(
+            tuple(done), tuple(retries), None, errors, self._want(step.task, began, len(done))
+        )
+
+    def _want(self, task: str, began: float, done: int) -> int:
+        """How many items to take next, so that a batch takes about `BATCH_SECONDS`."""
+        if done:
+            seconds = (now_monotonic() - began) / done
+            known = self._item_seconds.get(task, seconds)
+            self._item_seconds[task] = (known + seconds) / 2
+        average = self._item_seconds.get(task, BATCH_SECONDS)
+        return max(1, min(BATCH_ITEMS, int(BATCH_SECONDS / max(average, 1e-6))))
+
+
+@dataclass(slots=True)
+class _OneStep:
+    """A grant with everything that its calls have in common."""
+
+    runner: StepRunner
+    grant: Grant
+    program: Program
+    lease: Lease
+    cancelled: threading.Event
+    function: Callable[..., Any]
+    task_labels: dict[str, Any]
+    values: dict[int, Loaded]
+    last_failed: bool = False
+    _sequence_length: int | None = None
+
+    async def run(self) -> Outcome:
+        """Run a plain step once and decide what that means."""
+        ended = await self.attempt(None)
+        if ended.error is None and self._sequence_length is not None:
+            return DoneSequence(self._sequence_length)
+        outcome = decide_step(self.program.step, ended, self.runner.random.random())
+        if isinstance(outcome, Again):
+            raise Interrupted(outcome.delay_seconds)
+        return outcome
+
+    async def attempt(self, item: ItemGrant | None) -> Try:
+        """Call the function once, for an item if there is one."""
+        runner, step, grant = self.runner, self.program.step, self.grant
+        failures = grant.attempt if item is None else item.attempt
+        element = None if item is None or item.value[:1] != ItemMark.VALUE else item.value[1:]
+        args, kwargs = Arguments(self.program, self.values, self.function).bind(element)
+        context = self._context(item, failures)
+        for name in step.context:
+            kwargs[name] = context
+        message = self._message(item, args, kwargs)
+        if runner.hook is not None and context is not None:
+            await runner.hook("start", context, None)
+        work = Work()
+        target = self._collector() if inspect.isasyncgenfunction(self.function) else self.function
+        try:
+            result = await runner.invoker.call(target, message, work)
+            if result.is_err and (step.timeout is not None or self.lease.is_over):
+                # A thread cannot be stopped: the next try waits until this one's has ended.
+                await work.settled()
+        except asyncio.CancelledError:
+            await work.settled()
+            raise
+        if self.lease.is_over:
+            raise Interrupted
+        ended = self._ended(result, failures)
+        self.last_failed = ended.error is not None
+        if runner.hook is not None or runner.invoker.wants_post_save:
+            runner._calls.setdefault(self.lease.token, []).append(Call(message, result, context))
+        return ended
+
+    def _ended(self, result: TaskiqResult[Any], failures: int) -> Try:
+        step = self.program.step
+        error: BaseException | None = result.error
+        value: bytes | None = None
+        filters = step.map is not None and step.map.mode is MapMode.FILTER
+        if error is None and not filters:
+            try:
+                value = encode(
+                    result.return_value,
+                    where=f"result of step {step.name!r}",
+                    limit=self.runner.config.max_value_bytes,
+                )
+            except Exception as refused:  # noqa: BLE001 - a user's codec may raise anything
+                error = refused
+        if error is not None:
+            error = named_timeout(step, error)
+            if isinstance(error, AbortPipeline):
+                return Try(error=error)
+            began = self.grant.step_started_at or self.grant.granted_at
+            elapsed = self.grant.granted_at - began + (now_monotonic() - self.lease.asked_at)
+            return Try(
+                error=error, stored_error=encode_error(error), failures=failures, elapsed=elapsed
+            )
+        return Try(value=value, failures=failures, truthy=bool(result.return_value))
+
+    def _collector(self) -> Callable[..., Coroutine[Any, Any, None]]:
+        """A function that stores what an async generator yields, in chunks, as it comes."""
+
+        async def collect(*args: Any, **kwargs: Any) -> None:
+            runner, grant, name = self.runner, self.grant, self.program.step.name
+            where = f"item of step {name!r}"
+            key, start, chunk = grant.address.step, 0, list[bytes]()
+            async for item in self.function(*args, **kwargs):
+                chunk.append(ItemMark.VALUE + encode(item, where=where))
+                if len(chunk) == CHUNK:
+                    await runner._put(grant, self.lease, key, start, chunk)
+                    start, chunk = start + len(chunk), []
+                if start + len(chunk) > runner.config.max_fan_out:
+                    raise FanOutError(name, start + len(chunk), runner.config.max_fan_out)
+            if chunk:
+                await runner._put(grant, self.lease, key, start, chunk)
+            self._sequence_length = start + len(chunk)
+
+        return collect
+
+    def _task_id(self, item: ItemGrant | None) -> str:
+        address = self.grant.address
+        base = f"{address.run_id}:{address.step}"
+        return base if item is None else f"{base}:{item.number}"
+
+    def _message(
+        self, item: ItemGrant | None, args: list[Any], kwargs: dict[str, Any]
+    ) -> StepMessage:
+        step = self.program.step
+        labels = {
+            **self.task_labels,
+            **step.labels,
+            "pipeline_id": self.grant.run_name,
+            "step": step.name,
+        }
+        labels.pop("timeout", None)
+        if step.timeout is not None:
+            labels["timeout"] = step.timeout
+        return step_message(
+            self.grant.address, self._task_id(item), step.task, labels, args, kwargs
+        )
+
+    def _context(self, item: ItemGrant | None, failures: int) -> PipelineContext | None:
+        step, grant = self.program.step, self.grant
+        if not step.context and self.runner.hook is None:
+            return None
+        return PipelineContext(
+            pipeline_id=grant.run_name,
+            run_id=grant.address.run_id,
+            step_index=self.program.index,
+            step_name=step.name,
+            task_id=self._task_id(item),
+            execution_mode=_MODES.get(self.program.plan_kind, self.program.plan_kind),
+            started_at=datetime.fromtimestamp(grant.run_started_at, UTC),
+            attempt=failures + 1,
+            item_index=None if item is None else item.number,
+            deadline=None if grant.deadline is None else datetime.fromtimestamp(grant.deadline, UTC),
+            broker=self.runner.broker,
+            _cancelled=self.cancelled,
+            _report=Progress(self.runner.store, grant).report,
+        )
+
+
+_MODES = {"dataflow": "parallel"}
+
+
+@dataclass(slots=True)
+class Progress:
+    """Hands what a step says of its progress to the store, the newest value only."""
+
+    store: RunStore
+    grant: Grant
+    _latest: dict[str, Any] | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _writing: bool = False
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Callable from the event loop and from a step's thread."""
+        self._latest = progress
+        if self._loop is not None and not self._writing and not self._loop.is_closed():
+            self._writing = True
+            self._loop.call_soon_threadsafe(self._write_soon)
+
+    def _write_soon(self) -> None:
+        task = asyncio.ensure_future(self._write())
+        _writes.add(task)
+        task.add_done_callback(_writes.discard)
+
+    async def _write(self) -> None:
+        while self._latest is not None:
+            latest, self._latest = self._latest, None
+            data = encode(latest, where="progress")
+            address = self.grant.address
+            try:
+                await self.store.note_progress(address.run_id, address.step, data)
+            except StoreUnavailableError:
+                break  # progress is worth no retry: the next report replaces it
+        self._writing = False
+
+
+_writes: set[asyncio.Task[None]] = set()

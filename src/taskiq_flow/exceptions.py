@@ -1,0 +1,460 @@
+"""Every exception of Taskiq-Flow, in one tree whose root is a ``TaskiqError``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskiq.exceptions import TaskiqError, TaskiqResultTimeoutError
+
+if TYPE_CHECKING:
+    from taskiq.result import TaskiqResult
+
+
+class TaskiqFlowError(TaskiqError):
+    """Root of all errors that Taskiq-Flow raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        # Taskiq's own errors are keyword records with a template; ours write their sentence.
+        self.message = message
+        Exception.__init__(self, message)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message!r})"
+
+
+class ConfigurationError(TaskiqFlowError, ValueError):
+    """Something was set up in a way that cannot work; nothing was stored or sent."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """A part of Taskiq-Flow was used whose optional packages are not installed."""
+
+    def __init__(self, feature: str, extra: str, package: str) -> None:
+        self.feature, self.extra, self.package = feature, extra, package
+        super().__init__(
+            f"{feature} needs the package {package!r}, which is not installed: "
+            f"pip install 'taskiq-flow[{extra}]'."
+        )
+
+
+class NotShippedError(ConfigurationError, ImportError):
+    """A documented name of another system was imported that Taskiq-Flow replaces."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.name, self.instead = name, instead
+        super().__init__(f"{name} is not part of Taskiq-Flow; use {instead}.")
+
+
+class UnsupportedHostError(ConfigurationError):
+    """The installed Taskiq lacks something that the engine leans on."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        self.what, self.fix = what, fix
+        super().__init__(f"This Taskiq cannot run pipelines: {what}. {fix}")
+
+
+# --- building a pipeline -------------------------------------------------------------------
+
+
+class EmptyPipelineError(ConfigurationError):
+    """A pipeline without steps was started."""
+
+    def __init__(self, kind: str, fix: str) -> None:
+        self.kind = kind
+        super().__init__(f"The {kind} has no steps, so there is nothing to run; {fix}.")
+
+
+class NotATaskError(ConfigurationError, TypeError):
+    """Something was used as a step that is not a Taskiq task."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        name = getattr(value, "__name__", None) or repr(value)
+        super().__init__(
+            f"{name!r} is not a Taskiq task; decorate the function with @broker.task "
+            f"before it is used as a step."
+        )
+
+
+class ForeignTaskError(ConfigurationError):
+    """A step belongs to another broker than its pipeline."""
+
+    def __init__(self, task_name: str) -> None:
+        self.task_name = task_name
+        super().__init__(
+            f"Task {task_name!r} belongs to another broker than this pipeline; register it on the "
+            f"pipeline's broker, or share it with @async_shared_broker.task."
+        )
+
+
+class MissingInputError(ConfigurationError):
+    """A run was started without a value that one of its steps needs."""
+
+    def __init__(self, needs: Mapping[str, Sequence[str]]) -> None:
+        self.needs = {name: tuple(tasks) for name, tasks in needs.items()}
+        listed = "; ".join(
+            f"{name!r} (parameter of {', '.join(repr(t) for t in tasks)})"
+            for name, tasks in self.needs.items()
+        )
+        super().__init__(f"Missing input {listed}: pass it by name when the pipeline is started.")
+
+
+class UnknownInputError(ConfigurationError):
+    """A run was started with a value that no step takes."""
+
+    def __init__(self, names: Sequence[str], known: Sequence[str]) -> None:
+        self.names, self.known = tuple(names), tuple(known)
+        listed = ", ".join(repr(n) for n in self.names)
+        have = ", ".join(repr(n) for n in self.known) or "none"
+        super().__init__(f"Unknown input {listed}; the external inputs of this pipeline are: {have}.")
+
+
+class BadArgumentsError(ConfigurationError, TypeError):
+    """A step would be called with arguments that its function does not take."""
+
+    def __init__(self, step: str, task_name: str, why: str) -> None:
+        self.step, self.task_name, self.why = step, task_name, why
+        super().__init__(f"Step {step!r} cannot call {task_name!r}: {why}.")
+
+
+class InvalidTaskOptionError(ConfigurationError):
+    """An option of ``@pipeline_task`` has a value that cannot work."""
+
+    def __init__(self, option: str, value: object, rule: str) -> None:
+        self.option, self.value, self.rule = option, value, rule
+        super().__init__(f"{option.capitalize()} {rule}, not {value!r}.")
+
+
+class InvalidOutputError(ConfigurationError):
+    """The outputs of a graph contradict each other."""
+
+
+class DuplicateOutputError(InvalidOutputError):
+    """Two steps write the same name, so a reader could not know which it gets."""
+
+    def __init__(self, output: str, first: str, second: str) -> None:
+        self.output, self.first, self.second = output, first, second
+        super().__init__(
+            f"Duplicate output name {output!r}: {first!r} and {second!r} both write it; "
+            f"rename one of the outputs."
+        )
+
+
+class InputConflictError(InvalidOutputError):
+    """A name was declared as an external input although a step writes it."""
+
+    def __init__(self, name: str, producer: str) -> None:
+        self.name, self.producer = name, producer
+        super().__init__(
+            f"External input {name!r} conflicts with task output: {producer!r} writes it; "
+            f"rename one of them."
+        )
+
+
+class InputBindingError(ConfigurationError):
+    """The declared inputs of a task cannot be matched to its parameters."""
+
+    def __init__(self, task: str, names: Sequence[str], unbound: Sequence[str]) -> None:
+        self.task, self.names, self.unbound = task, tuple(names), tuple(unbound)
+        listed = ", ".join(repr(n) for n in self.names)
+        free = ", ".join(repr(p) for p in self.unbound) or "none"
+        super().__init__(
+            f"Task {task!r} declares the input {listed} but has no such parameter (not yet bound: "
+            f"{free}); say which parameter takes it: inputs={{'parameter': 'data name'}}."
+        )
+
+
+class CycleError(ConfigurationError):
+    """Steps need each other's results, so none of them could start."""
+
+    def __init__(self, cycle: Sequence[str]) -> None:
+        self.cycle = tuple(cycle)
+        super().__init__(
+            f"Circular dependency detected: {' → '.join(self.cycle)}; "
+            f"remove or rename one of these inputs."
+        )
+
+
+class EmptyGraphError(ConfigurationError):
+    """A graph without nodes was validated."""
+
+    def __init__(self) -> None:
+        super().__init__("DAG contains no nodes; add a task before it is validated.")
+
+
+class TypeMismatchError(ConfigurationError, TypeError):
+    """A step returns a type that the steps after it cannot take."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self.sentences = tuple(sentences)
+        super().__init__(" ".join(self.sentences))
+
+
+class UnknownPictureError(ConfigurationError):
+    """A pipeline was to be drawn as something that there is no renderer for."""
+
+    def __init__(self, wanted: str, known: Sequence[str]) -> None:
+        self.wanted, self.known = wanted, tuple(known)
+        super().__init__(
+            f"A pipeline cannot be drawn as {wanted!r}; use one of {', '.join(self.known)}."
+        )
+
+
+class DuplicatePipelineError(ConfigurationError):
+    """A run of this name has not ended, so another one was not started."""
+
+    def __init__(self, name: str, run_id: str) -> None:
+        self.name, self.run_id = name, run_id
+        super().__init__(
+            f"A run named {name!r} is still going (run {run_id}); wait for it, cancel it, "
+            f"or start this one under another id."
+        )
+
+
+# --- running ------------------------------------------------------------------------------
+
+
+class PipelineError(TaskiqFlowError):
+    """A run ended without its result: a step failed, or the run was cancelled.
+
+    ``__cause__`` is the step's own exception where it could be rebuilt.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        run_id: str | None = None,
+        failed_step: str | None = None,
+        partial_results: Mapping[str, Any] | None = None,
+        result: TaskiqResult[Any] | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.failed_step = failed_step
+        self.partial_results: dict[str, Any] = dict(partial_results or {})
+        self.result = result
+        super().__init__(message)
+
+
+class PipelineCancelledError(PipelineError):
+    """The run was cancelled before it could complete."""
+
+
+class PipelineTimeoutError(TaskiqResultTimeoutError, PipelineError, asyncio.TimeoutError):
+    """A wait, or a run with ``with_timeout``, took longer than it may.
+
+    A wait that timed out does not cancel its run.
+    """
+
+    def __init__(self, message: str, *, timeout: float | None = None, **facts: Any) -> None:
+        self.timeout = timeout
+        PipelineError.__init__(self, message, **facts)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AbortPipeline(TaskiqFlowError):
+    """Raised by a step to end its run as CANCELLED, with a reason."""
+
+    def __init__(self, reason: str = "aborted by a step") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class StepFailedError(TaskiqFlowError):
+    """Stands for a step's exception whose type is not rebuilt from storage."""
+
+    def __init__(self, type_name: str, text: str, traceback_text: str = "") -> None:
+        self.type_name, self.text, self.traceback_text = type_name, text, traceback_text
+        super().__init__(f"{type_name}: {text}" if text else type_name)
+
+
+class StepTimeoutError(TaskiqFlowError, asyncio.TimeoutError):
+    """A step ran longer than its ``timeout``."""
+
+    def __init__(self, step: str, timeout_seconds: float) -> None:
+        self.step, self.timeout_seconds = step, timeout_seconds
+        super().__init__(f"Step {step!r} ran longer than its timeout of {timeout_seconds:g} s.")
+
+
+class OutputShapeError(TaskiqFlowError, ValueError):
+    """A task with several outputs returned something that they cannot be read from."""
+
+    def __init__(self, task: str, outputs: Sequence[str], why: str) -> None:
+        self.task, self.outputs, self.why = task, tuple(outputs), why
+        super().__init__(
+            f"Task {task!r} declares the outputs {', '.join(repr(o) for o in self.outputs)} but "
+            f"{why}; return a dict with these keys, or a tuple in this order."
+        )
+
+
+class NotIterableError(TaskiqFlowError, TypeError):
+    """A map or filter step was given something that has no items."""
+
+    def __init__(self, step: str, type_name: str) -> None:
+        self.step, self.type_name = step, type_name
+        super().__init__(
+            f"Step {step!r} maps over the previous result, but that is a {type_name}; "
+            f"return a list (or another iterable) from the step before it."
+        )
+
+
+class FanOutError(TaskiqFlowError, ValueError):
+    """A map step was given more items than one step may have."""
+
+    def __init__(self, step: str, items: int, limit: int) -> None:
+        self.step, self.items, self.limit = step, items, limit
+        super().__init__(
+            f"Step {step!r} would map over {items:,} items; the limit is {limit:,}. Map over "
+            f"batches of items, or raise TASKIQ_FLOW_MAX_FAN_OUT."
+        )
+
+
+class UnknownTaskError(TaskiqFlowError):
+    """No live worker has the task that a step names."""
+
+    def __init__(self, task_name: str, waited_seconds: float) -> None:
+        self.task_name, self.waited_seconds = task_name, waited_seconds
+        super().__init__(
+            f"Task {task_name!r} is unknown to every live worker ({waited_seconds:.0f} s after the "
+            f"step became ready); deploy a worker that imports it, then retry the run."
+        )
+
+
+class PoisonStepError(TaskiqFlowError):
+    """A step took its worker down too often."""
+
+    def __init__(self, step: str, lost: int) -> None:
+        self.step, self.lost = step, lost
+        super().__init__(
+            f"Step {step!r} lost its worker {lost} times (killed, out of memory, or cut off) and "
+            f"will not be tried again; look for a crash in that step, then retry the run."
+        )
+
+
+# --- storing ------------------------------------------------------------------------------
+
+
+class StoreError(TaskiqFlowError):
+    """The run store refused or failed."""
+
+
+class StoreUnavailableError(StoreError, ConnectionError):
+    """The run store cannot be reached; nothing was changed."""
+
+    def __init__(self, url: str, why: str) -> None:
+        self.url, self.why = url, why
+        super().__init__(f"The run store {url} cannot be reached ({why}); nothing was changed.")
+
+
+class StoreFormatError(StoreError):
+    """The store was written by another version of Taskiq-Flow."""
+
+    def __init__(self, url: str, found: str, expected: str) -> None:
+        self.url, self.found, self.expected = url, found, expected
+        super().__init__(
+            f"The run store {url} has format {found}, this version needs {expected}; "
+            f"run: taskiq-flow migrate --store {url}"
+        )
+
+
+class StoreUrlError(ConfigurationError):
+    """A store URL names no kind of store that exists."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"{url!r} is not a store URL; use memory://, redis://host:port/db, "
+            f"sqlite:///file.db or postgresql://user@host/database."
+        )
+
+
+class NoStoreError(ConfigurationError):
+    """A broker with several processes was used without a store they can share."""
+
+    def __init__(self, broker: str) -> None:
+        self.broker = broker
+        super().__init__(
+            f"{broker} has workers in other processes, so its runs need a store that they share; "
+            f"set TASKIQ_FLOW_STORE_URL, or pass PipelineMiddleware(store=...), for example "
+            f"redis://localhost:6379/0 or postgresql://user@host/database."
+        )
+
+
+class RunNotFoundError(TaskiqFlowError, LookupError):
+    """No run has this id, or its record has expired."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"No run has the id {run_id!r}; it never existed, or its record has expired.")
+
+
+class TrackingError(TaskiqFlowError):
+    """Tracking was used in a way that cannot work."""
+
+
+class TaskNotFoundError(TaskiqFlowError, LookupError):
+    """A task was asked for that is not registered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"No task {name!r} is registered.")
+
+
+# --- values and errors as bytes -------------------------------------------------------------
+
+
+class UnserializableValueError(ConfigurationError):
+    """A step was given, or returned, a value that cannot be stored."""
+
+    def __init__(self, where: str, path: str, type_name: str, why: str) -> None:
+        self.where, self.path, self.type_name, self.why = where, path, type_name, why
+        super().__init__(f"The {where} cannot be stored: {path} is a {type_name}; {why}.")
+
+
+class PayloadTooLargeError(ConfigurationError):
+    """A value is larger, once encoded, than a value may be."""
+
+    def __init__(self, where: str, size: int, limit: int, fix: str) -> None:
+        self.where, self.size, self.limit, self.fix = where, size, limit, fix
+        super().__init__(f"The {where} takes {size:,} bytes; the limit is {limit:,}. {fix}.")
+
+
+class UndecodableValueError(TaskiqFlowError, ValueError):
+    """Stored bytes cannot be turned back into the value that was asked for."""
+
+    def __init__(self, wanted: str, why: str) -> None:
+        self.wanted, self.why = wanted, why
+        super().__init__(f"A stored value cannot be read as {wanted}: {why}.")
+
+
+class CodecRegistrationError(ConfigurationError):
+    """A codec or an exception type was registered that could not be told apart, or not rebuilt."""
+
+    def __init__(self, type_name: str, why: str) -> None:
+        self.type_name, self.why = type_name, why
+        super().__init__(f"{type_name} cannot be registered: {why}.")
+
+
+class DuplicateTickError(ConfigurationError):
+    """A schedule's tick has fired before; the run was not created again."""
+
+    def __init__(self, tick: str) -> None:
+        self.tick = tick
+        super().__init__(f"The tick {tick!r} has fired before.")
+
+
+class BacklogFullError(ConfigurationError):
+    """A queue holds as many waiting runs as it may; nothing was stored."""
+
+    def __init__(self, key: str, most: int) -> None:
+        self.key, self.most = key, most
+        super().__init__(
+            f"Queue {key!r} is full: {most} runs wait already. Try again later, or raise its limit."
+        )

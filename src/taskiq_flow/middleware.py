@@ -1,0 +1,190 @@
+"""The middleware that makes an ordinary ``taskiq worker`` run pipelines."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from taskiq import AsyncBroker, Context, InMemoryBroker, TaskiqDepends, TaskiqMessage
+from taskiq import TaskiqMiddleware, TaskiqResult
+from taskiq.exceptions import NoResultError
+
+from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.context import PipelineContext
+from taskiq_flow.engine import client
+from taskiq_flow.engine.host import check_host, prepare_broker, store_url_of, use_processes
+from taskiq_flow.engine.runtime import Runtime, runtimes
+from taskiq_flow.engine.sender import STEP_TASK, announced
+from taskiq_flow.exceptions import ConfigurationError, NoStoreError
+from taskiq_flow.stores.base import RunStore
+from taskiq_flow.stores.factory import make_store, store_options
+
+logger = logging.getLogger("taskiq_flow.engine")
+
+
+class PipelineMiddleware(TaskiqMiddleware):
+    """Runs the steps of pipelines on this broker, and looks after runs that stood still.
+
+    Add it to the broker that workers import: ``broker.add_middlewares(PipelineMiddleware())``.
+    Without a store it uses the broker's own Redis, memory for an in-memory broker, or
+    ``TASKIQ_FLOW_STORE_URL``. Several on one broker share one engine; subclasses may override
+    ``on_step_start``, ``on_step_complete`` and ``on_step_error``.
+
+    Args:
+        store: A store, or its URL. Default: see above.
+        executor: ``"process"`` runs sync steps of an in-memory broker in as many processes as
+            there are cores (or ``max_processes``); default: the broker's threads.
+        config: Settings; keyword ``settings`` override single ones, for example
+            ``lease_seconds=2``.
+
+    Raises:
+        NoStoreError: When added to a broker whose workers could not share a store.
+        StoreUrlError: The URL names no kind of store.
+    """
+
+    def __init__(
+        self,
+        store: RunStore | str | None = None,
+        *,
+        executor: str | None = None,
+        max_processes: int | None = None,
+        config: TaskiqFlowConfig | None = None,
+        tracking: Any = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        if executor not in (None, "thread", "process"):
+            raise ConfigurationError(f"executor={executor!r} is not one of 'thread', 'process'.")
+        unknown = set(settings) - set(TaskiqFlowConfig.model_fields)
+        if unknown:
+            raise ConfigurationError(
+                f"Unknown setting {', '.join(sorted(unknown))}; "
+                f"known are {', '.join(sorted(TaskiqFlowConfig.model_fields))}."
+            )
+        given = {} if config is None else config.model_dump(exclude_unset=True)
+        self.config = TaskiqFlowConfig(**{**given, **settings})
+        self.tracking = tracking
+        self._store = store
+        self._executor, self._max_processes = executor, max_processes
+
+    @property
+    def runtime(self) -> Runtime:
+        """The engine that this middleware shares with all others of its broker."""
+        return runtimes[self.broker]
+
+    def set_broker(self, broker: AsyncBroker) -> None:
+        """Register the engine's one task on the broker; the first of several does it."""
+        super().set_broker(broker)
+        if broker in runtimes:
+            return
+        check_host()
+        runtime = Runtime(
+            broker=broker,
+            store=self._make_store(broker),
+            config=self.config,
+            own_middlewares=(PipelineMiddleware,),
+        )
+        runtimes[broker] = runtime
+        prepare_broker(broker)
+        if self._executor == "process":
+            use_processes(broker, self._max_processes)
+        _register_step_task(broker, runtime)
+
+    def _make_store(self, broker: AsyncBroker) -> RunStore:
+        if isinstance(self._store, RunStore):
+            return self._store
+        url = self._store or self.config.store_url or store_url_of(broker)
+        if url is None:
+            raise NoStoreError(type(broker).__name__)
+        store = make_store(url, store_options(self.config))
+        if not store.shared and not isinstance(broker, InMemoryBroker):
+            raise NoStoreError(type(broker).__name__)
+        return store
+
+    async def startup(self) -> None:
+        """Connect to the store; on a worker also start to look after runs."""
+        self._share_hooks()
+        await self.runtime.open()
+
+    async def shutdown(self) -> None:
+        """Give running slots back at once, so that other workers go on with them."""
+        if _first_of(self.broker) is self:
+            await self.runtime.close()
+
+    def _share_hooks(self) -> None:
+        hooked = [
+            middleware
+            for middleware in self.broker.middlewares
+            if isinstance(middleware, PipelineMiddleware) and middleware.overrides_hooks()
+        ]
+        if hooked:
+            self.runtime.dispatcher.runner.hook = _Hooks(hooked).call
+
+    @classmethod
+    def overrides_hooks(cls) -> bool:
+        """Whether a subclass wants to hear of steps."""
+        return any(
+            getattr(cls, name) is not getattr(PipelineMiddleware, name)
+            for name in ("on_step_start", "on_step_complete", "on_step_error")
+        )
+
+    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
+        """Keep the engine's own messages out of the result backend; runs have their own record."""
+        if message.task_name == STEP_TASK:
+            # Set here and not raised in the task: a raised one would count as an error.
+            result.error = NoResultError()
+
+    async def on_step_start(self, ctx: PipelineContext) -> None:
+        """A step (or one item of a map) begins on this worker."""
+
+    async def on_step_complete(self, ctx: PipelineContext, result: Any) -> None:
+        """A step (or one item of a map) has completed here, and that is recorded."""
+
+    async def on_step_error(self, ctx: PipelineContext, error: BaseException) -> None:
+        """A try of a step (or of one item) has failed here, and that is recorded."""
+
+
+class _Hooks:
+    """Calls the overridden hooks of several middlewares; one that raises is logged."""
+
+    def __init__(self, middlewares: list[PipelineMiddleware]) -> None:
+        self.middlewares = middlewares
+
+    async def call(self, name: str, ctx: PipelineContext, value: Any) -> None:
+        for middleware in self.middlewares:
+            try:
+                if name == "start":
+                    await middleware.on_step_start(ctx)
+                elif name == "complete":
+                    await middleware.on_step_complete(ctx, value)
+                else:
+                    await middleware.on_step_error(ctx, value)
+            except Exception:  # user code; it must not change the run
+                logger.exception("on_step_%s of %s failed", name, type(middleware).__name__)
+
+
+def _register_step_task(broker: AsyncBroker, runtime: Runtime) -> None:
+    async def step(slots: Any, context: Context = TaskiqDepends()) -> None:
+        await runtime.open()
+        runtime.dispatcher.runner.invoker.adopt_receiver()
+
+        async def acknowledge() -> None:
+            if context.is_ackable:
+                await context.ack()
+
+        ready = announced(slots, context.message.labels)
+        await runtime.dispatcher.on_message(ready, acknowledge)
+
+    broker.register_task(step, task_name=STEP_TASK)
+
+
+def _first_of(broker: AsyncBroker) -> PipelineMiddleware | None:
+    return next((m for m in broker.middlewares if isinstance(m, PipelineMiddleware)), None)
+
+
+def _runtime_for(broker: AsyncBroker) -> Runtime:
+    broker.add_middlewares(PipelineMiddleware())
+    return runtimes[broker]
+
+
+client.make_runtime.append(_runtime_for)

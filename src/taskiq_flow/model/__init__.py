@@ -1,0 +1,1 @@
+"""The model of a run: what is stored, and the rules by which it changes."""

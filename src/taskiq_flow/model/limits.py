@@ -1,0 +1,90 @@
+"""Limits over all runs of a namespace: who holds a key now, and when the next start may be."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from taskiq_flow.model.records import Address, Limit
+
+RECHECK_SECONDS = 1.0
+"""How long a slot that found a limit used up sleeps at the most; it is woken when one leaves."""
+
+
+@dataclass(slots=True)
+class LimitBook:
+    """The holders (token → expiry) and the next free moment of each key.
+
+    A holder expires with its lease, so a worker that died frees its place.
+    """
+
+    holders: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    next_at: dict[str, float] = field(default_factory=dict[str, float])
+    waiting: dict[str, deque[Address]] = field(default_factory=dict[str, deque[Address]])
+
+    def take(
+        self,
+        limits: tuple[Limit, ...],
+        token: str,
+        who: Address,
+        now: float,
+        lease: float,
+    ) -> float | None:
+        """Hold every limit and return None, or hold none and return when to look again."""
+        retry_at: float | None = None
+        for limit in limits:
+            at = self._free_at(limit, now)
+            if at is not None:
+                retry_at = max(retry_at or 0.0, at)
+                if limit.most is not None:
+                    queue = self.waiting.setdefault(limit.key, deque())
+                    if who not in queue:
+                        queue.append(who)
+        if retry_at is not None:
+            return retry_at
+        for limit in limits:
+            queue = self.waiting.get(limit.key)
+            if queue and who in queue:
+                queue.remove(who)
+            if limit.most is not None:
+                self.holders.setdefault(limit.key, {})[token] = now + lease
+            if limit.per_second is not None:
+                self.next_at[limit.key] = (
+                    max(self.next_at.get(limit.key, 0.0), now) + 1 / limit.per_second
+                )
+        return None
+
+    def _free_at(self, limit: Limit, now: float) -> float | None:
+        if limit.most is not None:
+            held = self.holders.get(limit.key, {})
+            for token in [t for t, until in held.items() if until <= now]:
+                del held[token]
+            if len(held) >= limit.most:
+                return now + RECHECK_SECONDS
+        if limit.per_second is not None:
+            allowed = self.next_at.get(limit.key, 0.0) - (limit.burst - 1) / limit.per_second
+            if allowed > now:
+                return allowed
+        return None
+
+    def extend(self, limits: tuple[Limit, ...], token: str, until: float) -> None:
+        for limit in limits:
+            held = self.holders.get(limit.key)
+            if held is not None and token in held:
+                held[token] = until
+
+    def leave(self, limits: tuple[Limit, ...], token: str) -> list[Address]:
+        """Give up every hold of a token; return whom to wake, one for each freed place."""
+        woken: list[Address] = []
+        for limit in limits:
+            held = self.holders.get(limit.key)
+            if held is None or held.pop(token, None) is None:
+                continue
+            if not held:
+                del self.holders[limit.key]
+            queue = self.waiting.get(limit.key)
+            if queue:
+                woken.append(queue.popleft())
+                if not queue:
+                    del self.waiting[limit.key]
+        return woken

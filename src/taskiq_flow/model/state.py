@@ -1,0 +1,142 @@
+"""The changing part of a run: what the transitions read and write."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from taskiq_flow.model.records import Address, EventType, RunStatus, StepRecord, StepStatus
+
+
+class SlotStatus(StrEnum):
+    """Where a slot is. One letter, because every store writes it with every step."""
+
+    READY = "R"  # due: when its message is sent again
+    RUNNING = "X"  # due: when its lease ends
+    TIMER = "T"  # due: when it becomes ready
+    BLOCKED = "B"  # behind the run's own limit; no due
+    PARKED = "P"  # waits for an event or a child run; due: its timeout
+    DONE = "D"
+
+
+@dataclass(slots=True)
+class SlotState:
+    """One place where work of a step is claimed.
+
+    ``token`` fences: only the holder of the newest one may finish. ``last_token`` is kept after
+    a lost lease, so that a late finish counts as long as nobody else began. ``finish_token`` and
+    ``answer`` replay the last finish when its reply was lost. ``items`` are in flight.
+    """
+
+    status: SlotStatus
+    due: float | None
+    ready_at: float
+    token: str | None = None
+    last_token: str | None = None
+    finish_token: str | None = None
+    answer: Answer | None = None
+    started_at: float | None = None
+    attempt: int = 0
+    lost: int = 0
+    kicks: int = 0
+    items: list[int] = field(default_factory=list[int])
+    note: str | None = None
+
+
+@dataclass(slots=True)
+class StepState:
+    """A step of one run. ``waiting_for`` counts down to 0; ``cursor`` walks over the items."""
+
+    record: StepRecord
+    status: StepStatus
+    waiting_for: int
+    skipped: int = 0  # of its dependencies
+    started_at: float | None = None
+    ended_at: float | None = None
+    attempt: int = 0
+    lost: int = 0
+    error: bytes | None = None
+    retry_at: float | None = None
+    out_length: int | None = None  # its output is stored item by item
+    length: int | None = None  # of the items that it maps over
+    cursor: int = 0
+    left: int = 0
+    failed: int = 0
+    retries: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # a heap
+    attempts: dict[int, int] = field(default_factory=dict[int, int])  # of items that failed
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run. ``remaining`` steps have not ended; ``running`` slots are held now.
+
+    A store may load only the steps and slots that an operation touches: the slot's own step,
+    its successors, and the steps that those take their items from.
+    """
+
+    run_id: str
+    status: RunStatus
+    remaining: int
+    created_at: float
+    deadline: float | None
+    max_parallel: int | None
+    publish: bool
+    parent: Address | None
+    started_at: float | None = None
+    ended_at: float | None = None
+    failed_step: int | None = None
+    error: bytes | None = None
+    reason: str | None = None
+    failures: int = 0
+    running: int = 0
+    blocked: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
+    steps: dict[int, StepState] = field(default_factory=dict[int, StepState])
+    slots: dict[tuple[int, int], SlotState] = field(
+        default_factory=dict[tuple[int, int], SlotState]
+    )
+    inbox: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a grant is for; the store adds blob and values. ``items`` are (index, attempt)."""
+
+    step: int
+    slot: int
+    token: str
+    items: tuple[tuple[int, int], ...] = ()
+    expand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a finish, kept until the next one of the same slot, to be given again."""
+
+    ready: tuple[tuple[int, int], ...] = ()
+    claimed: tuple[int, int] | None = None
+    next_token: str | None = None
+    ended: bool = False
+    retry_at: float | None = None
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a transition asks its store to do, beside saving the state that it changed.
+
+    ``ready`` slots are to be sent; ``sleeping`` ones become due by themselves. ``repeated`` says
+    that this was answered before: all was saved and told then.
+    """
+
+    ready: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    sleeping: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    claim: Claim | None = None
+    values: dict[int, bytes] = field(default_factory=dict[int, bytes])  # outputs by step
+    items: dict[int, bytes] = field(default_factory=dict[int, bytes])  # of the finishing step
+    events: list[tuple[EventType, int | None, int | None, int, str]] = field(
+        default_factory=list[tuple[EventType, int | None, int | None, int, str]]
+    )
+    freed: list[Address] = field(default_factory=list[Address])  # waited for a limit, of any run
+    ended: bool = False
+    retry_at: float | None = None
+    repeated: bool = False

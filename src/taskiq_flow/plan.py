@@ -1,0 +1,392 @@
+"""The plan: the immutable graph that every kind of pipeline compiles to, stored with each run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, TypeAlias, cast
+
+from taskiq_flow.model.records import Join, Limit, OnFailure, StepKind, StepRecord
+
+PLAN_VERSION = 1
+"""Stored with every plan, so that a later version can still read it."""
+
+
+# --- where a value comes from -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A value bound when the pipeline was built; ``text`` is its encoded form."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The output of step ``key``, or for a negative key the run input number ``-1 - key``.
+
+    ``part`` picks one of several outputs: a key of a returned dict, or a place in a tuple.
+    """
+
+    key: int
+    part: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The element that a map step is run for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of values from several places."""
+
+    parts: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DictOf:
+    """A dict of values from several places, in order."""
+
+    parts: tuple[tuple[str, Binding], ...]
+
+
+Binding: TypeAlias = Const | Source | Item | ListOf | DictOf
+
+
+def input_key(number: int) -> int:
+    """The key under which the run input of this number (from 0) is stored."""
+    return -1 - number
+
+
+def sources_of(binding: Binding) -> tuple[int, ...]:
+    """The keys of all values that a binding reads, without repetition, in order."""
+    found: dict[int, None] = {}
+    stack = [binding]
+    while stack:
+        match stack.pop():
+            case Source(key=key):
+                found[key] = None
+            case ListOf(parts=parts):
+                stack.extend(reversed(parts))
+            case DictOf(parts=parts):
+                stack.extend(part for _, part in reversed(parts))
+            case _:
+                pass
+    return tuple(found)
+
+
+# --- policies ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and after which pauses, a failed step is tried again.
+
+    ``max_attempts`` counts the first try. The pause before retry *n* is
+    ``delay * backoff ** (n - 1)`` seconds, at most ``max_delay``; jitter lengthens it by up to a
+    quarter, never shortens it. No retry starts ``max_total`` seconds after the first try began.
+    ``retry_on`` and ``no_retry_on`` are qualified names of exception types; subclasses count.
+    """
+
+    max_attempts: int = 1
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 300.0
+    jitter: bool = True
+    max_total: float | None = None
+    retry_on: tuple[str, ...] = ()
+    no_retry_on: tuple[str, ...] = ()
+
+    def pause(self, failures: int, chance: float) -> float:
+        """Seconds to wait after this many failures; ``chance`` in [0, 1) draws the jitter."""
+        pause = min(self.delay * self.backoff ** max(0, failures - 1), self.max_delay)
+        return pause * (1 + 0.25 * chance) if self.jitter else pause
+
+    def allows(self, failures: int, error: BaseException, elapsed: float) -> bool:
+        """Say whether another try may follow this many failures, ``elapsed`` s after the first."""
+        if failures >= self.max_attempts:
+            return False
+        if self.max_total is not None and elapsed >= self.max_total:
+            return False
+        names = {qualified_name(kind) for kind in type(error).__mro__}
+        if names.intersection(self.no_retry_on):
+            return False
+        return not self.retry_on or bool(names.intersection(self.retry_on))
+
+
+def qualified_name(kind: type) -> str:
+    """The name by which a type is compared with stored ones; nothing is imported by it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class MapMode(StrEnum):
+    """What becomes of the results of a map step."""
+
+    MAP = "map"  # they are the new items
+    FILTER = "filter"  # they say which items are kept
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """How a step runs over items; ``items`` is None when they were bound at the start."""
+
+    items: Source | None
+    mode: MapMode = MapMode.MAP
+    max_parallel: int = 1000
+    skip_errors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step: which task, with what, after which others, under which policies.
+
+    ``after`` are the steps that must have ended first, those whose values it takes included.
+    ``builtin`` names work of the engine itself instead of a task. ``context`` names parameters
+    that receive the `PipelineContext`.
+    """
+
+    name: str
+    task: str
+    args: tuple[Binding, ...] = ()
+    kwargs: tuple[tuple[str, Binding], ...] = ()
+    after: tuple[int, ...] = ()
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kind: StepKind = StepKind.TASK
+    map: MapSpec | None = None
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float | None = None
+    on_failure: OnFailure = OnFailure.STOP
+    join: Join = Join.ALL
+    queue: str = ""
+    route: str = ""
+    limits: tuple[Limit, ...] = ()
+    delay_seconds: float | None = None
+    event: str | None = None
+    lost_most: int = 8
+    context: tuple[str, ...] = ()
+    builtin: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph of steps, in an order in which every step comes after those that it needs.
+
+    ``inputs`` are the names of the run inputs, ``result`` says what a run returns, ``outputs``
+    under which names values are shown while it runs.
+    """
+
+    kind: str
+    steps: tuple[PlanStep, ...]
+    result: Binding
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[tuple[str, Source], ...] = ()
+    name: str = ""
+
+    @cached_property
+    def records(self) -> tuple[StepRecord, ...]:
+        """The steps as a run store takes them; the same objects for every run of this plan."""
+        successors: list[list[int]] = [[] for _ in self.steps]
+        for index, step in enumerate(self.steps):
+            for dependency in step.after:
+                successors[dependency].append(index)
+        return tuple(
+            _record(self, index, step, tuple(successors[index]))
+            for index, step in enumerate(self.steps)
+        )
+
+    @cached_property
+    def stored(self) -> bytes:
+        """The JSON that is stored with each run."""
+        return json.dumps(plan_to_json(self), separators=(",", ":")).encode()
+
+    @cached_property
+    def result_keys(self) -> tuple[int, ...]:
+        return sources_of(self.result)
+
+
+def _record(plan: Plan, index: int, step: PlanStep, successors: tuple[int, ...]) -> StepRecord:
+    bindings = (*step.args, *(binding for _, binding in step.kwargs))
+    sources = dict.fromkeys(key for binding in bindings for key in sources_of(binding))
+    items_from: int | None = None
+    if step.map is not None and step.map.items is not None:
+        # First, because a worker that is asked to expand reads the items there.
+        sources = dict.fromkeys((step.map.items.key, *sources))
+        if step.map.items.key >= 0 and step.map.items.part is None:
+            items_from = step.map.items.key
+    return StepRecord(
+        index=index,
+        name=step.name,
+        task=step.task,
+        blob=_blob(plan, index, step),
+        successors=successors,
+        need=len(step.after),
+        sources=tuple(sources),
+        queue=step.queue,
+        route=step.route,
+        kind=step.kind,
+        slots=step.map.max_parallel if step.map is not None else 1,
+        items_from=items_from,
+        join=step.join,
+        lost_most=step.lost_most,
+        delay_seconds=step.delay_seconds,
+        event=step.event,
+        on_failure=step.on_failure,
+        limits=step.limits,
+    )
+
+
+def _blob(plan: Plan, index: int, step: PlanStep) -> bytes:
+    """What a worker needs of a step; the same bytes in every run, so it is parsed once."""
+    facts = {"plan": {"kind": plan.kind, "name": plan.name}, "index": index, **step_to_json(step)}
+    return json.dumps(facts, separators=(",", ":")).encode()
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+
+def binding_to_json(binding: Binding) -> Any:
+    """Turn a binding into JSON: a list whose first element says what it is."""
+    match binding:
+        case Const(text=text):
+            return ["const", text]
+        case Source(key=key, part=part):
+            return ["source", key] if part is None else ["source", key, part]
+        case Item():
+            return ["item"]
+        case ListOf(parts=parts):
+            return ["list", [binding_to_json(part) for part in parts]]
+        case DictOf(parts=parts):
+            return ["dict", [[name, binding_to_json(part)] for name, part in parts]]
+
+
+def binding_from_json(data: Any) -> Binding:
+    """Turn JSON back into a binding."""
+    kind, *rest = data
+    builders: dict[str, Callable[[], Binding]] = {
+        "const": lambda: Const(rest[0]),
+        "source": lambda: Source(rest[0], rest[1] if len(rest) > 1 else None),
+        "item": Item,
+        "list": lambda: ListOf(tuple(binding_from_json(part) for part in rest[0])),
+        "dict": lambda: DictOf(tuple((name, binding_from_json(part)) for name, part in rest[0])),
+    }
+    return builders[kind]()
+
+
+def step_to_json(step: PlanStep) -> dict[str, Any]:
+    """Turn a step into JSON, leaving out what has its default."""
+    data: dict[str, Any] = {"name": step.name, "task": step.task}
+    if step.args:
+        data["args"] = [binding_to_json(binding) for binding in step.args]
+    if step.kwargs:
+        data["kwargs"] = [[name, binding_to_json(binding)] for name, binding in step.kwargs]
+    if step.map is not None:
+        data["map"] = {
+            "items": None if step.map.items is None else binding_to_json(step.map.items),
+            "mode": step.map.mode,
+            "max_parallel": step.map.max_parallel,
+            "skip_errors": step.map.skip_errors,
+        }
+    if step.retry != RetryPolicy():
+        data["retry"] = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name in RetryPolicy.__dataclass_fields__
+            if (value := getattr(step.retry, name)) != getattr(RetryPolicy(), name)
+        }
+    if step.limits:
+        data["limits"] = [[x.key, x.most, x.per_second, x.burst] for x in step.limits]
+    for name in _PLAIN_FIELDS:
+        value = getattr(step, name)
+        if value != _DEFAULTS[name]:
+            data[name] = list(value) if isinstance(value, tuple) else value
+    return data
+
+
+def step_from_json(data: Mapping[str, Any]) -> PlanStep:
+    """Turn JSON back into a step."""
+    spec = data.get("map")
+    retry = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in data.get("retry", {}).items()
+    }
+    plain = {name: data[name] for name in _PLAIN_FIELDS if name in data}
+    for name in ("after", "context"):
+        if name in plain:
+            plain[name] = tuple(plain[name])
+    for name, kind in (("kind", StepKind), ("on_failure", OnFailure), ("join", Join)):
+        if name in plain:
+            plain[name] = kind(plain[name])
+    return PlanStep(
+        name=data["name"],
+        task=data["task"],
+        args=tuple(binding_from_json(x) for x in data.get("args", ())),
+        kwargs=tuple((name, binding_from_json(x)) for name, x in data.get("kwargs", ())),
+        map=None if spec is None else _map_from_json(spec),
+        retry=RetryPolicy(**retry),
+        limits=tuple(Limit(*x) for x in data.get("limits", ())),
+        **plain,
+    )
+
+
+def _map_from_json(data: Mapping[str, Any]) -> MapSpec:
+    items = data["items"]
+    return MapSpec(
+        items=None if items is None else cast("Source", binding_from_json(items)),
+        mode=MapMode(data["mode"]),
+        max_parallel=data["max_parallel"],
+        skip_errors=data["skip_errors"],
+    )
+
+
+_PLAIN_FIELDS = (
+    "after",
+    "labels",
+    "kind",
+    "timeout",
+    "on_failure",
+    "join",
+    "queue",
+    "route",
+    "delay_seconds",
+    "event",
+    "lost_most",
+    "context",
+    "builtin",
+    "options",
+)
+_DEFAULTS: dict[str, Any] = {
+    name: getattr(PlanStep(name="", task=""), name) for name in _PLAIN_FIELDS
+}
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Turn a plan into JSON."""
+    return {
+        "version": PLAN_VERSION,
+        "kind": plan.kind,
+        "name": plan.name,
+        "inputs": list(plan.inputs),
+        "result": binding_to_json(plan.result),
+        "outputs": [[name, binding_to_json(source)] for name, source in plan.outputs],
+        "steps": [step_to_json(step) for step in plan.steps],
+    }
+
+
+def load_plan(stored: bytes) -> Plan:
+    """Read a plan back from what is stored with a run."""
+    data = json.loads(stored)
+    return Plan(
+        kind=data["kind"],
+        name=data["name"],
+        inputs=tuple(data["inputs"]),
+        result=binding_from_json(data["result"]),
+        outputs=tuple(
+            (name, cast("Source", binding_from_json(source))) for name, source in data["outputs"]
+        ),
+        steps=tuple(step_from_json(step) for step in data["steps"]),
+    )

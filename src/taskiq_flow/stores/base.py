@@ -1,0 +1,276 @@
+"""The interface of a run store: small atomic operations on runs, and reads that load no more."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from taskiq_flow.model.records import (
+    Address,
+    EventRecord,
+    Finished,
+    Grant,
+    LostReason,
+    NewRun,
+    Outcome,
+    Ready,
+    Refusal,
+    RunFilter,
+    RunSnapshot,
+    RunStatus,
+    Value,
+    Wake,
+    WakeKind,
+    WorkerRecord,
+)
+from taskiq_flow.model.transitions import Pace
+
+FORMAT_VERSION = "1"
+"""Written into every store; another version is refused with the command to run."""
+
+CHUNK = 1000
+"""Items that travel in one call: bounds the time that a server is busy with one of them."""
+
+EndListener: TypeAlias = Callable[[str, RunStatus], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """What all processes on one store should agree on; times in seconds.
+
+    ``lease_seconds`` is how long a silent worker is trusted. ``kick_seconds`` is the base after
+    which a message counts as lost. Ended runs are kept ``retention_seconds`` (stored), or the
+    newest ``retained_runs`` of them (memory).
+    """
+
+    namespace: str = "default"
+    lease_seconds: float = 10.0
+    kick_seconds: float = 10.0
+    retention_seconds: float = 7 * 24 * 3600.0
+    retained_runs: int = 1000
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(lease=self.lease_seconds, kick=self.kick_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, newest first; ``cursor`` asks for the next one."""
+
+    runs: tuple[RunSnapshot, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended, with the values that were asked for; None while it goes on."""
+
+    snapshot: RunSnapshot
+    values: Mapping[int, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that its holder wants to keep."""
+
+    address: Address
+    token: str
+
+
+class RunStore(ABC):
+    """Where runs live. Every operation is atomic, and safe to repeat with the same token.
+
+    A store that cannot be reached raises `StoreUnavailableError`; nothing was changed then, or
+    the change is made and a repetition gets the same answer.
+    """
+
+    url: str
+    options: StoreOptions
+    shared: bool
+    """Whether other processes can see the same runs."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        self.url, self.options = url, options
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and check the format; may be called again.
+
+        Raises:
+            StoreUnavailableError: It does not answer.
+            StoreFormatError: Another version wrote it.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give up connections; runs stay."""
+
+    @abstractmethod
+    def twin(self) -> RunStore:
+        """A store on the same data for another event loop (the lease thread's)."""
+
+    # -- the life of a run
+
+    @abstractmethod
+    async def create(
+        self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
+    ) -> tuple[Ready, ...]:
+        """Store a run whole, or not at all; return what is to be sent.
+
+        ``items`` by step: what a map step was given itself, or what a step taken over as done
+        had put out, each with its mark. Repeating it with the same run id creates nothing and
+        returns what is ready now: the same answer, unless workers have begun.
+
+        Raises:
+            DuplicatePipelineError: A run of the same key has not ended.
+            DuplicateTickError: The tick has fired before.
+            BacklogFullError: Too many runs of its backlog key are PENDING.
+        """
+
+    @abstractmethod
+    async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
+        """Take the lease of a slot; ``want`` items of a map at the most."""
+
+    @abstractmethod
+    async def finish(
+        self, address: Address, token: str, outcome: Outcome, next_token: str | None
+    ) -> Finished:
+        """Record an outcome; with a next token, go on with more work in the same call."""
+
+    @abstractmethod
+    async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
+        """Extend leases; return the tokens of those that are lost."""
+
+    @abstractmethod
+    async def release(
+        self, address: Address, token: str, *, delay_seconds: float = 0.0
+    ) -> tuple[Ready, ...]:
+        """Give a slot back without counting an attempt."""
+
+    @abstractmethod
+    async def due(self, queues: Sequence[str], *, limit: int = 100) -> tuple[Wake, ...]:
+        """Claim what stood still in these queues: each is handed to one caller."""
+
+    @abstractmethod
+    async def settle(self, run_id: str, kind: WakeKind) -> None:
+        """Say that an ended run was published, or its parent told; `due` stops repeating it."""
+
+    @abstractmethod
+    async def cancel(self, run_id: str, reason: str) -> bool:
+        """End a run as CANCELLED; False when it had ended, or never was."""
+
+    @abstractmethod
+    async def resume(self, address: Address, note: str) -> tuple[Ready, ...]:
+        """Make a parked slot ready; its next grant carries the note."""
+
+    @abstractmethod
+    async def send_event(self, run_id: str, name: str, payload: bytes) -> tuple[Ready, ...] | None:
+        """Deliver an event; None when the run has ended, or never was."""
+
+    # -- values
+
+    @abstractmethod
+    async def put_items(self, held: Held, key: int, start: int, values: Sequence[bytes]) -> bool:
+        """Store items of a sequence from index ``start`` on; False when the lease is lost."""
+
+    @abstractmethod
+    async def items(self, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
+        """Read items of a sequence, each with its mark; None where there is none yet."""
+
+    @abstractmethod
+    async def values(self, run_id: str, keys: Sequence[int]) -> dict[int, Value]:
+        """Read outputs and inputs; keys without a value are left out."""
+
+    # -- reading
+
+    @abstractmethod
+    async def get(self, run_id: str, *, steps: bool = True) -> RunSnapshot | None:
+        """A run as it stands, with its started steps unless not wanted."""
+
+    @abstractmethod
+    async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
+        """How a run ended and these values, in one call; None while it goes on.
+
+        Raises:
+            RunNotFoundError: No such run.
+        """
+
+    @abstractmethod
+    async def find(self, key: str) -> str | None:
+        """The id of the latest run of a key."""
+
+    @abstractmethod
+    async def plan(self, run_id: str) -> bytes | None:
+        """The plan that a run was created with."""
+
+    @abstractmethod
+    async def list_runs(
+        self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        """Runs by index, newest first, without steps and values."""
+
+    @abstractmethod
+    async def delete(self, run_id: str) -> bool:
+        """Remove an ended run and all that belongs to it; a run that goes on stays (False)."""
+
+    @abstractmethod
+    async def purge(self, *, before: float, limit: int = 1000) -> int:
+        """Remove runs that ended before a time; returns how many."""
+
+    @abstractmethod
+    async def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EventRecord]:
+        """Events of a run in order, from ``after`` on, without gaps."""
+
+    @abstractmethod
+    async def feed(
+        self, *, after: str | None = None, limit: int = 1000, wait_seconds: float = 0.0
+    ) -> tuple[list[EventRecord], str]:
+        """Events of all runs of the namespace in order, with the position to go on from.
+
+        ``after=None`` starts now. Waits up to ``wait_seconds`` for the first one.
+        """
+
+    # -- notes that steps leave while they run
+
+    @abstractmethod
+    async def note_progress(self, run_id: str, step: int, progress: bytes) -> None:
+        """Replace what a step says of its progress."""
+
+    @abstractmethod
+    async def append_log(self, run_id: str, lines: Sequence[bytes]) -> None:
+        """Add log lines to a run; the oldest go when there are too many."""
+
+    @abstractmethod
+    async def log(
+        self, run_id: str, *, after: int = 0, limit: int = 1000
+    ) -> tuple[list[bytes], int]:
+        """Log lines from a position on, with the position after them."""
+
+    # -- who waits, who works
+
+    @abstractmethod
+    async def listen(self, listener: EndListener) -> bool:
+        """Call the listener for runs that end from now on; False when the store cannot push."""
+
+    @abstractmethod
+    async def ended_among(self, run_ids: Sequence[str]) -> dict[str, RunStatus]:
+        """Which of these runs have ended, in one call; a run that is gone counts as CANCELLED."""
+
+    @abstractmethod
+    async def announce(self, worker: WorkerRecord, *, ttl_seconds: float) -> None:
+        """Say that a worker lives, for so long."""
+
+    @abstractmethod
+    async def withdraw(self, worker_id: str) -> None:
+        """Say that a worker has gone."""
+
+    @abstractmethod
+    async def workers(self) -> list[WorkerRecord]:
+        """The workers of the namespace that are alive."""
+
+    @abstractmethod
+    async def health(self) -> dict[str, Any]:
+        """Facts for ``doctor``: version, durability, latency in milliseconds."""

@@ -1,0 +1,942 @@
+-- One atomic operation on the runs of a namespace: taskiq_flow.model.transitions, said in Lua.
+--
+-- KEYS[1] is the namespace's prefix; its hash tag keeps all keys in one slot of a cluster.
+-- ARGV: operation, time ('' asks the server), lease, kick, retention in ms, run id, its own ones.
+-- Values, plans and errors are opaque bytes: cjson would turn [] into {} and round big numbers.
+--
+-- r:<run>     hash  r state | a answer of create | j m error: only for readers | L lines logged
+--                   of step i: h<i> record, c<i> successors, u<i> sources, b<i> blob, d<i> state,
+--                   e<i> error; of its slot n: x<i>.<n> state, a<i>.<n> last answer
+--                   E<event> steps that wait for it
+-- v:<run>     hash  plan; values by key; payloads by !event
+-- q:<run>:<k> hash  sequence k by index           e:<run> list events    l:<run> list log
+-- y:<run>:<i> zset  items of a map due again      w:<run>:<i> hash       how often they failed
+-- b:<run>     list  slots behind max_parallel     p:<run> hash progress  k:<run> set more keys
+-- due:<queue> zset  run|step|slot by time; steps -1 -2 -3 are deadline, publish, notify
+-- i:<index>   zset  runs by creation (i:end: by end)     i:of hash  indexes and key of a run
+-- key:<key>, tick:<tick> string   backlog:<name> set     lh: lw: ln:<limit>  holders, queue, next
+local P, A, call = KEYS[1], ARGV, redis.call
+local encode, decode, fmt, min, max = cmsgpack.pack, cmsgpack.unpack, string.format, math.min, math.max
+local now, lease, kick, id = tonumber(A[2]), tonumber(A[3]), tonumber(A[4]), A[6]
+if not now then
+  local t = call('TIME')
+  now = (t[1] * 1000 + math.floor(t[2] / 1000)) / 1000
+end
+local FINAL = {COMPLETED = true, FAILED = true, CANCELLED = true, SKIPPED = true}
+
+local function float(number) return number and fmt('%.17g', number) end
+local function put(list, field, value) list[#list + 1], list[#list + 2] = field, value end
+local function bulk(command, key, list) -- `unpack` of some thousands overflows Lua's stack
+  for first = 1, #list, 1000 do
+    call(command, key, unpack(list, first, min(first + 999, #list)))
+  end
+end
+local function hmget(key, fields)
+  local found = {}
+  for first = 1, #fields, 1000 do
+    local page = call('HMGET', key, unpack(fields, first, min(first + 999, #fields)))
+    for k = 1, #page do found[first + k - 1] = page[k] end
+  end
+  return found
+end
+
+-- a run, loaded as far as it is touched; what was loaded is saved ---------------------------
+
+local function blank(run_id, st)
+  return {id = run_id, key = P .. 'r:' .. run_id, st = st, raw = {}, heads = {}, steps = {}, slots = {},
+    due = {}, ready = {}, freed = {}, events = {}, fields = {}, values = {}}
+end
+local function load(run_id, i, n)
+  local run = blank(run_id)
+  local names = i and {'r', 'h' .. i, 'd' .. i, 'x' .. i .. '.' .. n} or {'r'}
+  local raw = call('HMGET', run.key, unpack(names))
+  if not raw[1] then return nil end -- unknown, expired, or still in creation
+  for k = 1, #names do run.raw[names[k]] = raw[k] end
+  run.st = decode(raw[1])
+  run.was = run.st.s
+  return run
+end
+local function read(run, field)
+  local raw = run.raw[field]
+  if raw == nil then raw = call('HGET', run.key, field) end
+  return raw
+end
+local function head(run, i)
+  local h = run.heads[i] or cjson.decode(read(run, 'h' .. i))
+  run.heads[i] = h
+  return h
+end
+local function peek(run, i)
+  if run.steps[i] then return run.steps[i] end
+  local raw = read(run, 'd' .. i)
+  if raw then return decode(raw) end
+  local h = head(run, i)
+  if h.done then return {s = 'COMPLETED', ended = run.st.created, out = h.out} end
+  return {s = 'WAITING', w = h.w, k = 0, length = h.length}
+end
+local function step(run, i)
+  run.steps[i] = peek(run, i)
+  return run.steps[i]
+end
+local function slot(run, i, n)
+  local name = i .. '.' .. n
+  if not run.slots[name] then
+    local raw = read(run, 'x' .. name)
+    if not raw then return nil end
+    run.slots[name] = decode(raw)
+    run.due[name] = run.slots[name].due
+  end
+  return run.slots[name]
+end
+local function event(run, kind, i, n, attempt, detail)
+  local row = fmt('%.17g|%s|%s|%s|%d|', now, kind, i or '', n or '', attempt)
+  run.events[#run.events + 1] = row .. (detail or '') -- %s would end it at a NUL
+end
+local function own(run_id, suffix) call('SADD', P .. 'k:' .. run_id, suffix) end
+local function keys_of(run_id)
+  local keys = call('SMEMBERS', P .. 'k:' .. run_id)
+  for k = 1, #keys do keys[k] = P .. keys[k] end
+  for kind in ('rvelpbk'):gmatch('.') do keys[#keys + 1] = P .. kind .. ':' .. run_id end
+  return keys
+end
+local function expire(keys, milliseconds)
+  for k = 1, #keys do call('PEXPIRE', keys[k], milliseconds) end
+end
+local function close(run)
+  local st, due = run.st, P .. 'due:' .. run.st.queue
+  if st.deadline then call('ZREM', due, run.id .. '|-1|0') end
+  if st.publish then call('ZADD', due, now + 5, run.id .. '|-2|0') end
+  if st.parent then call('ZADD', due, now + 5, run.id .. '|-3|0') end
+  call('ZADD', P .. 'i:end', st.ended, run.id)
+  local keys, key = keys_of(run.id), st.named and P .. 'key:' .. st.name
+  if key and call('GET', key) == run.id then keys[#keys + 1] = key end
+  expire(keys, A[5])
+  call('PUBLISH', P .. 'ended', run.id .. ' ' .. st.s)
+end
+local function save(run)
+  local st, fields = run.st, run.fields
+  put(fields, 'r', encode(st))
+  for i, d in pairs(run.steps) do put(fields, 'd' .. i, encode(d)) end
+  for name, x in pairs(run.slots) do
+    put(fields, 'x' .. name, encode(x))
+    if x.due ~= run.due[name] then
+      local due, member = P .. 'due:' .. head(run, x.i).queue, run.id .. '|' .. x.i .. '|' .. x.n
+      if x.due then call('ZADD', due, x.due, member) else call('ZREM', due, member) end
+    end
+  end
+  bulk('HSET', run.key, fields)
+  bulk('HSET', P .. 'v:' .. run.id, run.values)
+  for first = 1, #run.events, 500 do
+    local rows, entry = {unpack(run.events, first, min(first + 499, #run.events))}, {}
+    local seq = call('RPUSH', P .. 'e:' .. run.id, unpack(rows)) - #rows
+    for k = 1, #rows do put(entry, 'e', rows[k]) end
+    call('XADD', P .. 'feed', 'MAXLEN', '~', 100000, '*', 'r', run.id, 's', seq, unpack(entry))
+  end
+  if st.s == run.was then return end
+  if run.was then call('ZREM', P .. 'i:s:' .. run.was, run.id) end
+  call('ZADD', P .. 'i:s:' .. st.s, st.created, run.id)
+  if st.backlog and st.s ~= 'PENDING' then call('SREM', P .. 'backlog:' .. st.backlog, run.id) end
+  if FINAL[st.s] then close(run) end
+end
+
+-- opening and claiming ------------------------------------------------------------------------
+
+local function make_ready(x, keep)
+  x.s, x.due, x.kicks = 'R', now + kick, 0
+  if not keep then x.ready = now end
+end
+local function open_slot(run, i, n)
+  local name = i .. '.' .. n
+  local x = run.slots[name] or {i = i, n = n, kicks = 0}
+  x.s, x.due, x.ready, run.slots[name] = 'R', now + kick, now, x
+  run.ready[#run.ready + 1] = x
+end
+local function open_items(run, d, h, i)
+  d.left, d.out, d.cursor = d.length, d.length, 0
+  for _, kind in ipairs({'q:', 'y:', 'w:'}) do own(run.id, kind .. run.id .. ':' .. i) end
+  for n = 0, min(h.slots, d.length) - 1 do open_slot(run, i, n) end
+  return d.length == 0
+end
+local function open_step(run, d, i) -- true when that alone completes it
+  local h = head(run, i)
+  d.s = 'READY'
+  if h.kind == 'timer' then
+    run.slots[i .. '.0'] = {i = i, n = 0, s = 'T', due = now + (h.delay or 0), ready = now}
+    return false
+  elseif h.kind == 'event' then
+    local payload = call('HGET', P .. 'v:' .. run.id, '!' .. (h.event or ''))
+    if payload then
+      put(run.values, i, payload)
+      return true
+    end
+    run.slots[i .. '.0'] = {i = i, n = 0, s = 'P', due = h.delay and now + h.delay, ready = now}
+    event(run, 'step_parked', i, 0, 0, h.event)
+    return false
+  elseif h.kind == 'map' then
+    if not d.length and h.items_from then d.length = peek(run, h.items_from).out end
+    if d.length then return open_items(run, d, h, i) end
+  end
+  open_slot(run, i, 0)
+  return false
+end
+local function first_retry(run, i)
+  local first = call('ZRANGE', P .. 'y:' .. run.id .. ':' .. i, 0, 0, 'WITHSCORES')
+  return tonumber(first[2]), first[1]
+end
+local function take_items(run, x, d, h, want)
+  x.lost, x.items = 0, {}
+  local at, number
+  if d.again then at, number = first_retry(run, x.i) end
+  if at and at <= now then
+    call('ZREM', P .. 'y:' .. run.id .. ':' .. x.i, number)
+    x.items[1] = tonumber(number)
+    return
+  end
+  local share = max(1, math.floor((d.length - d.cursor) / h.slots))
+  local stop = min(d.length, d.cursor + min(max(1, want), share))
+  for k = d.cursor, stop - 1 do x.items[#x.items + 1] = k end
+  d.cursor = stop
+  return at
+end
+local function claim(run, x, token, want) -- false when there is nothing left to do in it
+  local st, h, d = run.st, head(run, x.i), step(run, x.i)
+  if h.kind == 'map' and d.length and #(x.items or {}) == 0 then
+    local at = take_items(run, x, d, h, want)
+    if #x.items == 0 then
+      x.s, x.due, run.retry_at = at and 'T' or 'D', at, at
+      return false
+    end
+  end
+  x.s, x.due, x.token, x.last, x.kicks = 'X', now + lease, token, token, 0
+  st.running = st.running + 1
+  if st.s == 'PENDING' then
+    st.s, st.started = 'RUNNING', now
+    event(run, 'run_started', nil, nil, 0)
+  end
+  d.started = d.started or now
+  if d.s ~= 'RUNNING' then
+    d.s, d.retry = 'RUNNING', nil
+    event(run, 'step_started', x.i, x.n, (x.attempt or 0) + 1)
+  end
+  run.claim = x
+  return true
+end
+local function go_on(run, h, token, want)
+  if run.st.most and run.st.running >= run.st.most then return end
+  for k, x in ipairs(run.ready) do
+    local other = head(run, x.i)
+    if not other.limits and other.queue == h.queue and other.route == h.route then
+      table.remove(run.ready, k)
+      claim(run, x, token, want)
+      return
+    end
+  end
+end
+local function has_work(run, x)
+  local h, d = head(run, x.i), peek(run, x.i)
+  if FINAL[d.s] then return false end
+  return h.kind ~= 'map' or not d.length or d.cursor < d.length or #(x.items or {}) > 0
+    or (d.again and first_retry(run, x.i) ~= nil)
+end
+local function unblock(run)
+  local st = run.st
+  while st.most and not FINAL[st.s] and st.running + #run.ready < st.most do
+    local at = call('LPOP', P .. 'b:' .. run.id)
+    if not at then return end
+    local x = slot(run, at:match('(%d+)%.(%d+)'))
+    if x and x.s == 'B' and has_work(run, x) then
+      make_ready(x)
+      run.ready[#run.ready + 1] = x
+    elseif x and x.s == 'B' then
+      x.s, x.due = 'D', nil
+    end
+  end
+end
+
+-- limits --------------------------------------------------------------------------------------
+
+local function free_at(limit)
+  if limit.most then
+    call('ZREMRANGEBYSCORE', P .. 'lh:' .. limit.key, '-inf', now)
+    if call('ZCARD', P .. 'lh:' .. limit.key) >= limit.most then return now + 1 end
+  end
+  if limit.rate then
+    local at = tonumber(call('GET', P .. 'ln:' .. limit.key) or 0) - (limit.burst - 1) / limit.rate
+    if at > now then return at end
+  end
+end
+local function take(limits, token, who)
+  local retry_at
+  for _, limit in ipairs(limits) do
+    local at, queue = free_at(limit), P .. 'lw:' .. limit.key
+    retry_at = at and max(retry_at or 0, at) or retry_at
+    if at and limit.most then
+      call('ZADD', queue, 'NX', call('HINCRBY', P .. 'clock', 'waiting', 1), who)
+      call('EXPIRE', queue, 3600)
+    end
+  end
+  for _, limit in ipairs(retry_at and {} or limits) do
+    local held, next_at = P .. 'lh:' .. limit.key, P .. 'ln:' .. limit.key
+    call('ZREM', P .. 'lw:' .. limit.key, who)
+    if limit.most then
+      call('ZADD', held, now + lease, token)
+      call('EXPIRE', held, 3600)
+    end
+    if limit.rate then
+      local at = max(tonumber(call('GET', next_at) or 0), now) + 1 / limit.rate
+      call('SET', next_at, float(at), 'EX', math.ceil(at - now) + 60)
+    end
+  end
+  return retry_at
+end
+local function leave(run, limits, token)
+  for _, limit in ipairs(limits or {}) do
+    if call('ZREM', P .. 'lh:' .. limit.key, token) == 1 then
+      run.freed[#run.freed + 1] = call('ZPOPMIN', P .. 'lw:' .. limit.key)[1]
+    end
+  end
+end
+
+-- endings -------------------------------------------------------------------------------------
+
+local function end_run(run, status, err, reason)
+  local st = run.st
+  st.s, st.ended, st.reason = status, now, reason
+  if err then put(run.fields, 'error', err) end
+  run.ended, run.ready, run.claim = true, {}, nil
+  event(run, 'run_' .. status:lower(), nil, nil, 0, reason)
+end
+local function settle(run, todo, skip) -- todo: {step, how it ended or nil to open it}, a queue
+  local st, k = run.st, 1
+  while todo[k] do
+    local i, status = todo[k][1], todo[k][2]
+    local d = step(run, i)
+    k = k + 1
+    if status or open_step(run, d, i) then
+      status = status or 'COMPLETED'
+      d.s, d.ended, d.retry = status, now, nil
+      st.rem = st.rem - 1
+      local tries = (d.attempt or 0) + (status == 'FAILED' and 0 or 1)
+      event(run, 'step_' .. status:lower(), i, nil, tries)
+      for c in (call('HGET', run.key, 'c' .. i) or ''):gmatch('%d+') do
+        local f = step(run, tonumber(c))
+        f.w = f.w - 1
+        if status == 'SKIPPED' or skip and (skip == true or skip[c]) then f.k = f.k + 1 end
+        if f.w == 0 then
+          local h = head(run, tonumber(c))
+          local runs = f.k == 0 or h.join == 'any' and f.k < h.need
+          todo[#todo + 1] = {tonumber(c), not runs and 'SKIPPED' or nil}
+        end
+      end
+      skip = nil
+    end
+  end
+  if st.rem == 0 then end_run(run, 'COMPLETED') end
+end
+local function fail(run, i, err, on_failure)
+  local st, d = run.st, step(run, i)
+  put(run.fields, 'e' .. i, err)
+  st.failures, d.out = st.failures + 1, nil
+  if on_failure == 'stop' then
+    d.s, d.ended, d.retry = 'FAILED', now, nil
+    event(run, 'step_failed', i, nil, d.attempt or 0)
+    st.failed = i
+    end_run(run, 'FAILED', err)
+    return
+  end
+  if on_failure == 'pass' then put(run.values, i, 'null') end
+  settle(run, {{i, 'FAILED'}}, on_failure == 'skip')
+end
+local function back_off(run, x, d, h, at)
+  x.s, x.due, run.retry_at = 'T', at, at
+  if h.kind ~= 'map' then d.s, d.retry = 'RETRYING', at end
+  event(run, 'step_retrying', x.i, x.n, x.attempt or 0, fmt('%.3f', at))
+end
+local function record_items(run, x, d, h, a) -- a: errors, then, error, done, retries, …
+  local i, ended, done = x.i, {}, {}
+  local items, tries = P .. 'q:' .. run.id .. ':' .. i, P .. 'w:' .. run.id .. ':' .. i
+  local k = a + 5
+  for _ = 1, A[a + 3] do
+    put(done, A[k], A[k + 1])
+    if not ended[tonumber(A[k])] then d.left = d.left - 1 end
+    ended[tonumber(A[k])] = true
+    if d.again then call('HDEL', tries, A[k]) end
+    k = k + 2
+  end
+  bulk('HSET', items, done)
+  d.failed, run.st.failures = (d.failed or 0) + A[a], run.st.failures + A[a]
+  for _ = 1, A[a + 4] do
+    d.again, ended[tonumber(A[k])] = true, true
+    call('HINCRBY', tries, A[k], 1)
+    put(run.fields, 'e' .. i, A[k + 2])
+    call('ZADD', P .. 'y:' .. run.id .. ':' .. i, now + A[k + 1], A[k])
+    k = k + 3
+  end
+  local left = {}
+  for _, number in ipairs(x.items or {}) do
+    if not ended[number] then left[#left + 1] = number end
+  end
+  x.items, x.lost = left, 0
+  local at = d.again and first_retry(run, i)
+  if A[a + 1] ~= '' then
+    d.failed = d.failed + 1
+    fail(run, i, A[a + 2], A[a + 1])
+  elseif d.left == 0 then
+    settle(run, {{i, 'COMPLETED'}})
+  elseif #left > 0 or d.cursor < d.length or at and at <= now then
+    make_ready(x)
+    table.insert(run.ready, 1, x)
+  elseif at then
+    back_off(run, x, d, h, at)
+  end
+end
+local function record(run, x, d, h, kind, a)
+  local i = x.i
+  if kind == 'done' then
+    local skip
+    for c in A[a + 1]:gmatch('%d+') do skip = skip or {}; skip[c] = true end
+    put(run.values, i, A[a])
+    settle(run, {{i, 'COMPLETED'}}, skip)
+  elseif kind == 'sequence' then
+    d.out = tonumber(A[a])
+    settle(run, {{i, 'COMPLETED'}})
+  elseif kind == 'items' then
+    record_items(run, x, d, h, a)
+  elseif kind == 'expanded' then
+    d.length = tonumber(A[a])
+    if open_items(run, d, h, i) then settle(run, {{i, 'COMPLETED'}}) end
+  elseif kind == 'aborted' then
+    end_run(run, 'CANCELLED', nil, A[a])
+  elseif kind == 'parked' then
+    x.s, x.due = 'P', A[a] ~= '' and now + A[a] or nil
+    event(run, 'step_parked', i, x.n, (x.attempt or 0) + 1)
+  else
+    x.attempt, d.attempt = (x.attempt or 0) + 1, (d.attempt or 0) + 1
+    if kind == 'failed' then
+      fail(run, i, A[a], A[a + 1])
+    else
+      x.lost = 0
+      put(run.fields, 'e' .. i, A[a])
+      back_off(run, x, d, h, now + A[a + 1])
+    end
+  end
+end
+local function lose(run, x, d, h)
+  run.st.running = run.st.running - 1
+  x.lost, d.lost, x.token = (x.lost or 0) + 1, (d.lost or 0) + 1, nil
+  event(run, 'step_lost', x.i, x.n, (x.attempt or 0) + 1, tostring(x.lost))
+  if x.lost >= h.lost_most then
+    x.s, x.due = 'D', nil
+    fail(run, x.i, '#poison', 'stop')
+    return
+  end
+  make_ready(x) -- x.last stays: a late finish counts as long as nobody else began
+  run.ready[#run.ready + 1] = x
+  unblock(run)
+end
+local function wake(run, x, hold)
+  local h, d = head(run, x.i), step(run, x.i)
+  if FINAL[d.s] then x.s, x.due = 'D', nil end
+  if FINAL[run.st.s] or not x.due or x.due > now then return end
+  local later = now + kick * 2 ^ min(x.kicks or 0, 6)
+  if x.s == 'X' and now < hold then
+    x.due = hold
+  elseif x.s == 'X' then
+    lose(run, x, d, h)
+  elseif x.s == 'R' then
+    x.due, x.kicks = later, (x.kicks or 0) + 1
+    run.ready[1] = x
+  elseif x.s == 'B' and run.st.running >= run.st.most then
+    x.due, x.kicks = later, (x.kicks or 0) + 1
+  elseif x.s == 'T' and h.kind == 'timer' then
+    x.s, x.due = 'D', nil
+    settle(run, {{x.i, 'COMPLETED'}})
+  elseif x.s == 'P' then
+    x.s, x.due = 'D', nil
+    fail(run, x.i, '#event-timeout', h.on_failure)
+  else
+    make_ready(x)
+    run.ready[1] = x
+  end
+end
+
+-- what callers get ------------------------------------------------------------------------------
+
+local function rows(run, list)
+  for _, x in ipairs(run.ready) do
+    local h = head(run, x.i)
+    list[#list + 1] = {run.id, x.i, x.n, h.queue, h.route, h.task}
+  end
+  return list
+end
+local function apply(run) -- save, and wake who waited for a limit: of any run, so after saving
+  save(run)
+  local list = rows(run, {})
+  for _, who in ipairs(run.freed) do
+    local other_id, i, n = who:match('^(.*)|(%d+)|(%d+)$')
+    local other = load(other_id, i, n)
+    local x = other and slot(other, i, n)
+    if x and x.s == 'T' and not FINAL[other.st.s] then
+      make_ready(x)
+      other.ready[1] = x
+      save(other)
+      rows(other, list)
+    end
+  end
+  return list
+end
+local function outputs(run, keys, must_be_whole) -- a number stands for a sequence's length
+  local values = hmget(P .. 'v:' .. run.id, keys)
+  for k = 1, #keys do
+    local i = tonumber(keys[k])
+    if not values[k] and i >= 0 then
+      local d = peek(run, i)
+      values[k] = (not must_be_whole or d.s == 'COMPLETED') and d.out or false
+    end
+  end
+  return values
+end
+local function grant(run, x)
+  local i, st, h, d = x.i, run.st, head(run, x.i), peek(run, x.i)
+  local items, numbers, keys = {}, x.items or {}, {}
+  if #numbers > 0 then
+    local source = h.items_from and peek(run, h.items_from).out and h.items_from or -1000000000 - i
+    local stored = hmget(P .. 'q:' .. run.id .. ':' .. source, numbers)
+    local tries = d.again and hmget(P .. 'w:' .. run.id .. ':' .. i, numbers) or {}
+    for k = 1, #numbers do items[k] = {numbers[k], stored[k], tonumber(tries[k] or 0)} end
+  end
+  local own_part = call('HMGET', run.key, 'b' .. i, 'u' .. i)
+  for key in (own_part[2] or ''):gmatch('[^,]+') do keys[#keys + 1] = key end
+  local expand = h.kind == 'map' and not d.length and 1 or 0
+  return {i, x.n, x.token, own_part[1], outputs(run, keys), x.attempt or 0, x.lost or 0, float(now),
+    float(x.ready), float(st.started or st.created), st.name, float(st.deadline) or false, items,
+    d.length or false, expand, x.note or false}
+end
+local function delay_of(queue) return tonumber(call('HGET', P .. 'delays', queue) or 0) end
+local function forget(run_id) -- a run that has ended, also when its keys have expired
+  local of = call('HGET', P .. 'i:of', run_id)
+  for _, index in ipairs(of and cjson.decode(of).indexes or {}) do call('ZREM', P .. index, run_id) end
+  for status in pairs(FINAL) do call('ZREM', P .. 'i:s:' .. status, run_id) end
+  local key = of and cjson.decode(of).key
+  if key and call('GET', P .. key) == run_id then call('DEL', P .. key) end
+  for _, name in ipairs(keys_of(run_id)) do call('UNLINK', name) end
+  call('ZREM', P .. 'i:end', run_id)
+  call('HDEL', P .. 'i:of', run_id)
+end
+local function forget_ended(before, limit)
+  local old = call('ZRANGEBYSCORE', P .. 'i:end', '-inf', '(' .. before, 'LIMIT', 0, limit)
+  for k = 1, #old do forget(old[k]) end
+  return #old
+end
+local function store_part(first) -- groups of: key, how many, fields and values
+  while A[first] do
+    local last = first + 1 + A[first + 1]
+    for k = first + 2, last, 1000 do
+      call('HSET', P .. A[first], unpack(A, k, min(k + 999, last)))
+    end
+    if A[first]:sub(1, 2) == 'q:' then own(id, A[first]) end
+    first = last + 1
+  end
+end
+local function keep_ttl(run, key) -- written after the end, it goes with the run
+  if FINAL[run.st.s] then call('PEXPIRE', key, call('PTTL', run.key)) end
+end
+local function snapshot(run)
+  local st, raw = run.st, call('HMGET', run.key, 'j', 'm', 'error')
+  return {run.id, raw[1], raw[2], raw[3], st.s, float(st.created), float(st.started) or false,
+    float(st.ended) or false, float(st.deadline) or false, st.rem, st.failed or false,
+    st.reason or false, st.failures}
+end
+
+-- operations ------------------------------------------------------------------------------------
+
+local ops = {}
+
+function ops.start() -- slot, token, want
+  local i, n, token = tonumber(A[7]), tonumber(A[8]), A[9]
+  local run = load(id, i, n)
+  if not run then return {'gone'} end
+  if FINAL[run.st.s] then return {'ended'} end
+  local x, st = slot(run, i, n), run.st
+  if not x then return {'gone'} end
+  if x.s == 'X' and x.token == token then return {'', grant(run, x)} end
+  if FINAL[step(run, i).s] or x.s == 'D' then return {'done'} end
+  if x.s == 'X' then return {'running'} end
+  if x.s ~= 'R' and not (x.s == 'T' and x.due <= now) then return {'waiting', float(x.due)} end
+  local h, fresh, ready_at = head(run, i), x.s == 'R' and x.kicks == 0, x.ready
+  if st.most and st.running >= st.most then
+    x.s, x.due = 'B', now + kick
+    call('RPUSH', P .. 'b:' .. id, i .. '.' .. n)
+    save(run)
+    return {'limited'}
+  end
+  local retry_at = h.limits and take(h.limits, token, id .. '|' .. i .. '|' .. n)
+  if retry_at then
+    x.s, x.due = 'T', retry_at
+    save(run)
+    return {'limited', float(retry_at)}
+  end
+  local claimed = claim(run, x, token, tonumber(A[10]))
+  if not claimed then leave(run, h.limits, token) end
+  if fresh and claimed then -- what a message took in this queue lately, so that it is not doubled
+    call('HSET', P .. 'delays', h.queue, float(max(now - ready_at, delay_of(h.queue) * 0.9)))
+  end
+  save(run)
+  return claimed and {'', grant(run, x)} or {'done'}
+end
+
+function ops.finish() -- slot, token, next token, want, kind, …
+  local i, n, token, next_token = tonumber(A[7]), tonumber(A[8]), A[9], A[10]
+  local run = load(id, i, n)
+  local x = run and slot(run, i, n)
+  if not x then return {0} end
+  if x.finish == token then
+    local answer = decode(read(run, 'a' .. i .. '.' .. n))
+    run.ready = answer.ready
+    local y = answer.to and slot(run, answer.to.i, answer.to.n)
+    local claimed = y and y.s == 'X' and y.token == answer.token and grant(run, y)
+    return {1, rows(run, {}), claimed or false, answer.ended and run.st.s or false,
+      float(answer.retry_at) or false}
+  end
+  local holds = x.s == 'X' and x.token == token
+  local late = x.s == 'R' and x.last == token -- its lease ran out, but nobody took it since
+  if FINAL[run.st.s] or not holds and not late then return {0} end
+  local h, d = head(run, i), step(run, i)
+  if holds then run.st.running = run.st.running - 1 end
+  leave(run, h.limits, token)
+  x.token, x.last, x.s, x.due = nil, nil, 'D', nil
+  record(run, x, d, h, A[12], 13)
+  unblock(run)
+  if next_token ~= '' and not FINAL[run.st.s] then go_on(run, h, next_token, tonumber(A[11])) end
+  local ready, to = {}, run.claim
+  for k, y in ipairs(run.ready) do ready[k] = {i = y.i, n = y.n} end
+  x.finish = token
+  put(run.fields, 'a' .. i .. '.' .. n, encode({ready = ready, to = to and {i = to.i, n = to.n},
+    token = next_token, ended = run.ended, retry_at = run.retry_at}))
+  local list = apply(run)
+  return {1, list, to and grant(run, to) or false, run.ended and run.st.s or false,
+    float(run.retry_at) or false}
+end
+
+function ops.renew() -- (run, step, slot, token)…
+  local lost = {}
+  for k = 6, #A, 4 do
+    local i, n, token = tonumber(A[k + 1]), tonumber(A[k + 2]), A[k + 3]
+    local run = load(A[k], i, n)
+    local x = run and not FINAL[run.st.s] and slot(run, i, n)
+    if not run or FINAL[run.st.s] then
+      put(lost, token, run and run.st.s == 'CANCELLED' and 'cancelled' or 'ended')
+    elseif not x or x.s ~= 'X' or x.token ~= token then
+      put(lost, token, 'taken')
+    else
+      x.due = now + lease
+      for _, limit in ipairs(head(run, i).limits or {}) do
+        call('ZADD', P .. 'lh:' .. limit.key, 'XX', x.due, token)
+      end
+      save(run)
+    end
+  end
+  return lost
+end
+
+function ops.release() -- slot, token, delay
+  local i, n = tonumber(A[7]), tonumber(A[8])
+  local run = load(id, i, n)
+  local x = run and slot(run, i, n)
+  if not x or FINAL[run.st.s] or x.s ~= 'X' or x.token ~= A[9] then return {} end
+  run.st.running = run.st.running - 1
+  x.token, x.last = nil, nil
+  leave(run, head(run, i).limits, A[9])
+  if tonumber(A[10]) > 0 then
+    x.s, x.due = 'T', now + A[10]
+  else
+    make_ready(x, true)
+    run.ready[1] = x
+  end
+  unblock(run)
+  return apply(run)
+end
+
+function ops.due() -- limit, queues…
+  local clock, base, limit = P .. 'clock', kick, tonumber(A[7])
+  local known = call('HMGET', clock, 'last', 'hold')
+  local last, hold = tonumber(known[1] or nil), tonumber(known[2] or 0)
+  -- After a gap nobody could renew either: no lease ends for one more lease.
+  if not last or now - last > lease / 2 then hold = last and now + lease or 0 end
+  call('HSET', clock, 'last', float(now), 'hold', float(hold))
+  local wakes, looked = {}, 0
+  local function wake_one(run_id, i, n)
+    local run = load(run_id, i, n)
+    if not run then return end
+    local st, kind = run.st, i == -2 and 'publish' or i == -3 and 'notify'
+    if kind then
+      if not st[i == -2 and 'publish' or 'parent'] then return end
+      call('ZADD', P .. 'due:' .. st.queue, now + 5, run_id .. '|' .. i .. '|0')
+      wakes[#wakes + 1] = {kind, run_id, false, st.parent or false}
+      return
+    end
+    local x = i >= 0 and slot(run, i, n)
+    if x then
+      run.due[i .. '.' .. n] = nil -- it was taken out
+      wake(run, x, hold)
+    elseif i == -1 and not FINAL[st.s] and st.deadline <= now then
+      end_run(run, 'FAILED', '#deadline')
+    end
+    for _, row in ipairs(apply(run)) do wakes[#wakes + 1] = {'kick', row[1], row, false} end
+    if run.ended and st.publish then wakes[#wakes + 1] = {'publish', run_id, false, st.parent or false} end
+    if run.ended and st.parent then wakes[#wakes + 1] = {'notify', run_id, false, st.parent} end
+  end
+  for k = 8, #A do
+    local queue = P .. 'due:' .. A[k]
+    kick = max(base, 3 * delay_of(A[k]))
+    while #wakes < limit and looked < 1000 do
+      local members = call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, limit - #wakes)
+      if #members == 0 then break end
+      looked = looked + #members
+      for _, member in ipairs(members) do
+        local run_id, i, n = member:match('^(.*)|(%-?%d+)|(%d+)$')
+        call('ZREM', queue, member)
+        wake_one(run_id, tonumber(i), tonumber(n))
+      end
+    end
+  end
+  return wakes
+end
+
+function ops.settle() -- kind
+  local run = load(id)
+  if not run then return end
+  local field, i = A[7] == 'publish' and 'publish' or 'parent', A[7] == 'publish' and -2 or -3
+  call('ZREM', P .. 'due:' .. run.st.queue, id .. '|' .. i .. '|0')
+  run.st[field] = nil
+  save(run)
+end
+
+function ops.cancel() -- reason, a token of the call: a repeated one gets the same answer
+  local run = load(id)
+  if not run then return 0 end
+  if FINAL[run.st.s] then return run.st.by == A[8] and 1 or 0 end
+  run.st.by = A[8]
+  end_run(run, 'CANCELLED', nil, A[7])
+  save(run)
+  return 1
+end
+
+function ops.resume() -- slot, note
+  local run = load(id, A[7], A[8])
+  local x = run and slot(run, A[7], A[8])
+  if not x or FINAL[run.st.s] or x.s ~= 'P' then return {} end
+  x.note = A[9]
+  make_ready(x)
+  run.ready[1] = x
+  return apply(run)
+end
+
+function ops.send_event() -- name, payload
+  local run = load(id)
+  if not run or FINAL[run.st.s] then return end
+  event(run, 'event_received', nil, nil, 0, A[7])
+  call('HSET', P .. 'v:' .. id, '!' .. A[7], A[8])
+  for i in (read(run, 'E' .. A[7]) or ''):gmatch('%d+') do
+    local x = slot(run, i, 0)
+    if x and x.s == 'P' then
+      x.s, x.due = 'D', nil
+      put(run.values, i, A[8])
+      settle(run, {{tonumber(i), 'COMPLETED'}})
+    end
+  end
+  return apply(run)
+end
+
+function ops.part() -- groups; a run is not there before `create` has sealed it
+  if call('HEXISTS', P .. 'r:' .. id, 'r') == 1 then return 0 end
+  store_part(7)
+  expire(keys_of(id), 3600000)
+  return 1
+end
+
+function ops.create() -- header, setup, groups…
+  local set, key = cjson.decode(A[8]), P .. 'r:' .. id
+  local run = load(id)
+  if run then
+    run.ready = decode(call('HGET', key, 'a'))
+    return {'', rows(run, {})}
+  end
+  local refused
+  local other = set.key and call('GET', P .. 'key:' .. set.key)
+  local holder = other and load(other)
+  if holder and not FINAL[holder.st.s] then
+    refused = {'key', other}
+  elseif set.tick and call('EXISTS', P .. 'tick:' .. set.tick) == 1 then
+    refused = {'tick'}
+  elseif set.backlog and call('SCARD', P .. 'backlog:' .. set.backlog) >= set.backlog_most then
+    refused = {'backlog'}
+  end
+  if refused then
+    call('UNLINK', unpack(keys_of(id)))
+    return refused
+  end
+  forget_ended(float(now - A[5] / 1000), 2) -- two for each new one: what expired never piles up
+  store_part(9)
+  if set.last >= 0 and call('HEXISTS', key, 'h0') + call('HEXISTS', key, 'h' .. set.last) < 2 then
+    return {'expired'}
+  end
+  local keys = keys_of(id)
+  for k = 1, #keys do call('PERSIST', keys[k]) end
+  local st = {s = 'PENDING', rem = set.rem, created = now, running = 0, failures = 0,
+    deadline = set.timeout and now + set.timeout, most = set.most, publish = set.publish,
+    parent = set.parent, queue = set.queue, name = set.key or id, named = set.key and true,
+    backlog = set.backlog}
+  run = blank(id, st)
+  put(run.fields, 'j', A[7])
+  for _, index in ipairs(set.indexes) do call('ZADD', P .. index, now, id) end
+  call('HSET', P .. 'i:of', id, cjson.encode({indexes = set.indexes, key = set.key and 'key:' .. set.key}))
+  if set.key then call('SET', P .. 'key:' .. set.key, id) end
+  if set.tick then call('SET', P .. 'tick:' .. set.tick, id, 'PX', max(A[5] + 0, 604800000)) end
+  if set.backlog then call('SADD', P .. 'backlog:' .. set.backlog, id) end
+  if st.deadline then call('ZADD', P .. 'due:' .. st.queue, st.deadline, id .. '|-1|0') end
+  kick = max(kick, 3 * delay_of(st.queue))
+  event(run, 'run_created', nil, nil, 0)
+  local todo, ready = {}, {}
+  for k, i in ipairs(set.open) do todo[k] = {i} end
+  settle(run, todo)
+  for k, x in ipairs(run.ready) do ready[k] = {i = x.i, n = x.n} end
+  put(run.fields, 'a', encode(ready))
+  return {'', apply(run)}
+end
+
+function ops.put_items() -- slot, token, key, first index, values…
+  local i, n = tonumber(A[7]), tonumber(A[8])
+  local run = load(id, i, n)
+  local x = run and not FINAL[run.st.s] and slot(run, i, n)
+  if not x or x.token ~= A[9] then return 0 end
+  local suffix, fields = 'q:' .. id .. ':' .. A[10], {}
+  for k = 12, #A do put(fields, A[11] + k - 12, A[k]) end
+  own(id, suffix)
+  bulk('HSET', P .. suffix, fields)
+  return 1
+end
+
+function ops.values() -- keys…
+  local run = load(id)
+  return run and outputs(run, {unpack(A, 7)}, true) or false
+end
+
+function ops.get() -- first and last step wanted
+  local run = load(id)
+  if not run then return false end
+  local steps, first, last = {}, tonumber(A[7]), tonumber(A[8])
+  for i = first, last do
+    local field = 'd' .. i
+    local raw = call('HMGET', run.key, field, 'h' .. i, 'e' .. i)
+    if not raw[2] then break end
+    run.raw[field], run.raw['h' .. i] = raw[1], raw[2]
+    local d = (raw[1] or raw[2]:find('"done"', 1, true)) and peek(run, i)
+    if d and (d.started or d.ended) then
+      local progress = call('HGET', P .. 'p:' .. id, i)
+      local done = d.length and d.length - (d.left or 0)
+      steps[#steps + 1] = {i, raw[2], d.s, float(d.started) or false, float(d.ended) or false,
+        d.attempt or 0, d.lost or 0, raw[3], float(d.retry) or false, d.length or false, done or 0,
+        d.failed or 0, progress}
+    end
+  end
+  return {snapshot(run), steps}
+end
+
+function ops.ending() -- keys…
+  local run = load(id)
+  if not run then return 'gone' end
+  return FINAL[run.st.s] and {snapshot(run), outputs(run, {unpack(A, 7)}, true)} or false
+end
+
+-- Walk the smallest index and ask the others; a call looks at 2,000 runs at the most and says
+-- where to go on.
+function ops.list_runs() -- (id: the last one seen) since, until, limit, its time or '', indexes…
+  local since, index, fewest, position = tonumber(A[7]), nil, nil, nil
+  for k = 11, #A do
+    local count = call('ZCOUNT', P .. A[k], since, '(' .. A[8])
+    if not fewest or count < fewest then index, fewest = P .. A[k], count end
+  end
+  if A[10] == '' then
+    position = call('ZCOUNT', index, A[8], '+inf')
+  else
+    -- The run may have left this index since; put it back for a moment to know its place.
+    local absent = not call('ZSCORE', index, id)
+    if absent then call('ZADD', index, A[10], id) end
+    position = call('ZREVRANK', index, id) + (absent and 0 or 1)
+    if absent then call('ZREM', index, id) end
+  end
+  local found, gone, looked, more, at = {}, {}, 0, true, A[10]
+  while more and looked < 2000 and #found < tonumber(A[9]) do
+    local page = call('ZREVRANGE', index, position, position + 99, 'WITHSCORES')
+    more, position, looked = #page == 200, position + 100, looked + 100
+    for k = 1, #page, 2 do
+      if tonumber(page[k + 1]) < since or #found == tonumber(A[9]) then more = #found > 0 and more break end
+      id, at = page[k], page[k + 1]
+      local wanted = true
+      for j = 11, #A do wanted = wanted and call('ZSCORE', P .. A[j], id) end
+      local run = wanted and load(id)
+      if run then found[#found + 1] = snapshot(run) elseif wanted then gone[#gone + 1] = id end
+    end
+  end
+  for k = 1, #gone do call('ZREM', index, gone[k]) end -- its keys expired
+  return {found, more and 1 or 0, id, at}
+end
+
+function ops.delete()
+  local run = load(id)
+  if not run or not FINAL[run.st.s] then return 0 end
+  forget(id)
+  return 1
+end
+
+function ops.purge() return forget_ended(A[7], A[8]) end -- before, limit
+
+function ops.note_progress() -- step, progress
+  local run, key = load(id), P .. 'p:' .. id
+  if not run then return end
+  call('HSET', key, A[7], A[8])
+  keep_ttl(run, key)
+end
+
+function ops.append_log() -- lines…
+  local run, key = load(id), P .. 'l:' .. id
+  if not run then return end
+  call('RPUSH', key, unpack(A, 7))
+  call('LTRIM', key, -10000, -1)
+  call('HINCRBY', run.key, 'L', #A - 6)
+  keep_ttl(run, key)
+end
+
+function ops.log() -- after, limit
+  local key, after = P .. 'l:' .. id, tonumber(A[7])
+  local first = tonumber(call('HGET', P .. 'r:' .. id, 'L') or 0) - call('LLEN', key)
+  local start = max(after, first)
+  return {start, call('LRANGE', key, start - first, start - first + A[8] - 1)}
+end
+
+function ops.ended_among() -- (from the id on) run ids…
+  local found = {}
+  for k = 6, #A do
+    local run = load(A[k])
+    if not run then put(found, A[k], 'CANCELLED') end
+    if run and FINAL[run.st.s] then put(found, A[k], run.st.s) end
+  end
+  return found
+end
+
+function ops.announce() -- (id: the worker) record, for how long
+  local alive, records = P .. 'workers', P .. 'worker'
+  for _, gone in ipairs(call('ZRANGEBYSCORE', alive, '-inf', now)) do
+    call('ZREM', alive, gone)
+    call('HDEL', records, gone)
+  end
+  call('ZADD', alive, now + A[8], id)
+  call('HSET', records, id, A[7])
+end
+
+function ops.workers()
+  return hmget(P .. 'worker', call('ZRANGEBYSCORE', P .. 'workers', '(' .. float(now), '+inf'))
+end
+
+return ops[A[1]]()

@@ -1,0 +1,206 @@
+"""How an operation talks to its database: whole statements in, plain rows out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Double, Table, Text, bindparam
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Boolean
+
+Row: TypeAlias = Sequence[Any]
+ResultT = TypeVar("ResultT")
+
+
+class Mode(StrEnum):
+    """What an operation does, so that no database does more for it than it needs."""
+
+    READ = "read"  # statements that need not agree on one moment
+    SNAPSHOT = "snapshot"  # reads that do
+    STATEMENT = "statement"  # one `Session.write`, atomic by itself
+    WRITE = "write"  # reads what it locks, then writes
+
+
+class Verb(StrEnum):
+    """What a `Write` does with its rows."""
+
+    INSERT = "insert"
+    UPSERT = "upsert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Rows of one shape for one table; ``keys`` are the columns that find a row."""
+
+    verb: Verb
+    table: Table
+    keys: tuple[str, ...]
+    rest: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.keys, *self.rest)
+
+
+@dataclass(slots=True)
+class Writes:
+    """What an operation will write, gathered so that it leaves in one go."""
+
+    rows: dict[Target, list[tuple[Any, ...]]] = field(
+        default_factory=dict[Target, list[tuple[Any, ...]]]
+    )
+
+    def add(self, target: Target, *rows: tuple[Any, ...]) -> None:
+        if rows:
+            self.rows.setdefault(target, []).extend(rows)
+
+
+class ConflictError(Exception):
+    """A row that was to be inserted is there already; the operation was undone."""
+
+
+class Compiled(NamedTuple):
+    """A statement in the words of one database, with the order of its parameters."""
+
+    sql: str
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        constants = self.constants
+        return [values[name] if name in values else constants[name] for name in self.names]
+
+
+class Compiler:
+    """Compiles each statement once. SQLAlchemy's own path costs five times the statement."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._known: dict[Executable, Compiled] = {}
+
+    def __call__(self, statement: Executable) -> Compiled:
+        known = self._known.get(statement)
+        if known is None:
+            compiled = statement.compile(dialect=self._dialect)
+            known = Compiled(
+                str(compiled), tuple(compiled.positiontup or ()), dict(compiled.params)
+            )
+            self._known[statement] = known
+        return known
+
+
+class Session(ABC):
+    """One operation on one connection; plain calls, whatever waits behind them."""
+
+    def __init__(self, namespace: str, clock: Callable[[], float] | None) -> None:
+        self.namespace = namespace
+        self._clock = clock
+        self._now: float | None = None
+
+    @property
+    def now(self) -> float:
+        """The store's clock, the same for the whole operation."""
+        if self._now is None:
+            self._now = self._clock() if self._clock is not None else self._server_clock()
+        return self._now
+
+    def note_now(self, seen: float | None) -> None:
+        """Take the time that a statement brought along (None: it brought none)."""
+        if self._now is None and self._clock is None:
+            self._now = seen
+
+    @abstractmethod
+    def rows(self, statement: Executable, **values: Any) -> Sequence[Row]:
+        """Run a query; a parameter for `one_of` is a list."""
+
+    def row(self, statement: Executable, **values: Any) -> Row | None:
+        found = self.rows(statement, **values)
+        return found[0] if found else None
+
+    @abstractmethod
+    def execute(self, statement: Executable, **values: Any) -> int:
+        """Run a statement and return how many rows it touched."""
+
+    @abstractmethod
+    def write(self, writes: Writes) -> None:
+        """Write everything; on PostgreSQL one statement.
+
+        Raises:
+            ConflictError: A row to be inserted is there already.
+        """
+
+    @abstractmethod
+    def next_rid(self) -> int:
+        """A number for a new run."""
+
+    @abstractmethod
+    def lock_name(self, name: str) -> None:
+        """Wait until nobody else holds this name, until the transaction ends."""
+
+    @abstractmethod
+    def feed_position(self) -> str:
+        """Where the feed stands now: all that was committed lies before it."""
+
+    @abstractmethod
+    def feed_rows(self, after: str, limit: int) -> tuple[Sequence[Row], str]:
+        """Rows of `event` behind a position, in order, and the position after them."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What `health` tells of this database."""
+
+    @abstractmethod
+    def _server_clock(self) -> float: ...
+
+
+class one_of(ColumnElement[bool]):  # noqa: N801 - reads like SQLAlchemy's own functions
+    """``column IN (all of one list parameter)``: a fixed text for lists of any length."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        kind = BigInteger() if column.type.python_type is int else Text()
+        self.parameter = bindparam(name, type_=ARRAY(kind))
+
+
+@compiles(one_of)
+def _one_of(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
+    column = compiler.process(element.column, **kw)
+    return f"{column} = ANY ({compiler.process(element.parameter, **kw)})"
+
+
+@compiles(one_of, "sqlite")
+def _one_of_sqlite(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
+    column = compiler.process(element.column, **kw)
+    parameter = compiler.process(element.parameter, **kw)
+    return f"{column} IN (SELECT value FROM json_each({parameter}))"
+
+
+class server_clock(FunctionElement[float]):  # noqa: N801 - reads like SQLAlchemy's own functions
+    """The database's time of day where it has one; not ``now()``, which is when it began."""
+
+    inherit_cache = True
+    type = Double()
+
+
+@compiles(server_clock)
+def _server_clock(_element: server_clock, _compiler: SQLCompiler, **_: Any) -> str:
+    return "extract(epoch FROM clock_timestamp())::float8"
+
+
+@compiles(server_clock, "sqlite")
+def _server_clock_sqlite(_element: server_clock, _compiler: SQLCompiler, **_: Any) -> str:
+    # The process has the same clock as the file's other users, and a finer one than SQLite.
+    return "NULL"

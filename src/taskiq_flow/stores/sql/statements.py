@@ -1,0 +1,389 @@
+"""The queries of a SQL run store, in SQLAlchemy's words, each built once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from taskiq_flow.model.records import RunStatus
+from taskiq_flow.stores.sql import schema as s
+from taskiq_flow.stores.sql.rows import (
+    RUN_LOADED,
+    RUN_SHOWN,
+    SLOT_CHANGES,
+    STEP_CHANGES,
+    STEP_FIXED,
+    STEP_SHOWN,
+)
+from taskiq_flow.stores.sql.session import one_of, server_clock
+
+FINAL: Final = tuple(status.value for status in RunStatus if status.is_final)
+
+
+def _of(table: Table, names: tuple[str, ...]) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in names]
+
+
+_here = s.run.c.namespace == bindparam("namespace")
+_this_run = and_(_here, s.run.c.run_id == bindparam("run_id"))
+_rid = select(s.run.c.rid).where(_this_run).scalar_subquery()
+_one_rid = bindparam("rid", type_=s.run.c.rid.type)
+
+# -- loading a run in part, see `LoadedRun`
+
+RUN = select(*_of(s.run, RUN_LOADED)).where(_this_run).with_for_update()
+
+RUNS = (
+    select(*_of(s.run, RUN_LOADED)).where(one_of(s.run.c.rid, "rids")).order_by(s.run.c.rid)
+).with_for_update()
+
+_STEP: Final = ("idx", *STEP_FIXED, *STEP_CHANGES)
+STEP_WIDTH: Final = len(_STEP)
+
+_index = bindparam("step", type_=s.step.c.idx.type)
+_with_near = union_all(
+    select(_index),
+    select(s.near.c.dst).where(s.near.c.rid == _one_rid, s.near.c.src == _index),
+)
+
+STEP = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, s.step.c.idx == _index)
+
+STEP_AND_NEAR = select(*_of(s.step, _STEP)).where(
+    s.step.c.rid == _one_rid, s.step.c.idx.in_(_with_near)
+)
+
+_own_slot = and_(
+    s.slot.c.rid == s.step.c.rid,
+    s.slot.c.step == s.step.c.idx,
+    s.slot.c.slot == bindparam("slot"),
+)
+
+PLACE = (
+    select(*_of(s.step, _STEP), *_of(s.slot, SLOT_CHANGES), server_clock())
+    .select_from(s.step.outerjoin(s.slot, _own_slot))
+    .where(s.step.c.rid == _one_rid, s.step.c.idx == _index)
+)
+"""A step with its slot (whose columns are null when it is not open) and the time."""
+
+PLACE_AND_NEAR = (
+    select(*_of(s.step, _STEP), *_of(s.slot, SLOT_CHANGES), server_clock())
+    .select_from(s.step.outerjoin(s.slot, and_(_own_slot, s.step.c.idx == _index)))
+    .where(s.step.c.rid == _one_rid, s.step.c.idx.in_(_with_near))
+)
+
+_SLOT: Final = ("step", "slot", *SLOT_CHANGES)
+
+SLOT = select(*_of(s.slot, SLOT_CHANGES)).where(
+    s.slot.c.rid == _one_rid, s.slot.c.step == _index, s.slot.c.slot == bindparam("slot")
+)
+
+BLOCKED_SLOTS = (
+    select(*_of(s.slot, _SLOT))
+    .where(s.slot.c.rid == _one_rid, s.slot.c.turn > bindparam("after"))
+    .order_by(s.slot.c.turn)
+    .limit(bindparam("limit"))
+)
+
+WAITING_STEPS = select(*_of(s.step, _STEP)).where(
+    s.step.c.rid == _one_rid,
+    s.step.c.event == bindparam("event"),
+    s.step.c.status == bindparam("status"),
+)
+"""Steps that wait for an event of this name."""
+
+INBOX = select(s.inbox.c.payload).where(s.inbox.c.rid == _one_rid, s.inbox.c.name == bindparam("name"))
+
+_retry = (s.retry.c.idx, s.retry.c.attempt, s.retry.c.due)
+_of_step = and_(s.retry.c.rid == _one_rid, s.retry.c.step == _index)
+
+RETRIES_DUE_FIRST = (
+    select(*_retry).where(_of_step, s.retry.c.due.is_not(None)).order_by(s.retry.c.due).limit(2)
+)
+"""One claim takes one retry, and the next one says when to look again."""
+
+RETRIES_IN_FLIGHT = select(*_retry).where(_of_step, one_of(s.retry.c.idx, "indexes"))
+
+VALUES = select(s.value.c.key, s.value.c.body, s.value.c.length).where(
+    s.value.c.rid == _one_rid, one_of(s.value.c.key, "keys")
+)
+
+ITEMS = select(s.item.c.idx, s.item.c.body).where(
+    s.item.c.rid == _one_rid,
+    s.item.c.key == bindparam("key"),
+    s.item.c.idx >= bindparam("start"),
+    s.item.c.idx < bindparam("stop"),
+)
+
+QUIET = (
+    update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)).values(due=None)
+)
+"""Nothing of an ended run is due any more."""
+
+# -- operations
+
+KNOWN = select(s.run.c.rid).where(_this_run)
+
+READY_SLOTS = (
+    select(*_of(s.step, _STEP), s.slot.c.slot)
+    .select_from(s.slot.join(s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)))
+    .where(s.slot.c.rid == _one_rid, s.slot.c.status == bindparam("status"))
+    .order_by(s.slot.c.step, s.slot.c.slot)
+)
+
+GOING = select(s.run.c.run_id).where(
+    _here, s.run.c.key == bindparam("key"), s.run.c.ended_at.is_(None)
+)
+
+TICK = select(s.tick.c.tick).where(
+    s.tick.c.namespace == bindparam("namespace"), s.tick.c.tick == bindparam("tick")
+)
+
+PENDING_IN_BACKLOG = select(func.count()).where(
+    # Written as a constant, or the partial index could not be used.
+    _here, s.run.c.backlog == bindparam("backlog"), s.run.c.status == literal("PENDING", literal_execute=True)
+)
+
+SETTLE = delete(s.slot).where(s.slot.c.rid == _rid, s.slot.c.step == bindparam("kind"))
+
+HELD = (
+    select(*_of(s.run, RUN_LOADED), *_of(s.step, _STEP), s.slot.c.slot, *_of(s.slot, SLOT_CHANGES))
+    .select_from(
+        s.run.join(s.slot, s.slot.c.rid == s.run.c.rid).join(
+            s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)
+        )
+    )
+    .where(_here, one_of(s.run.c.run_id, "run_ids"), one_of(s.slot.c.token, "tokens"))
+)
+
+RUN_STATUSES = select(s.run.c.run_id, s.run.c.status).where(_here, one_of(s.run.c.run_id, "run_ids"))
+
+HOLDER = (
+    select(s.run.c.rid)
+    .select_from(s.run.join(s.slot, s.slot.c.rid == s.run.c.rid))
+    .where(
+        _this_run,
+        s.run.c.ended_at.is_(None),
+        s.slot.c.step == bindparam("step"),
+        s.slot.c.slot == bindparam("slot"),
+        s.slot.c.token == bindparam("token"),
+    )
+    .with_for_update(of=s.slot)
+)
+"""The run of a slot, if this token holds it."""
+
+# -- limits
+
+LIMIT = (
+    select(s.limit.c.next_at)
+    .where(s.limit.c.namespace == bindparam("namespace"), s.limit.c.key == bindparam("key"))
+    .with_for_update()
+)
+
+HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
+    s.hold.c.namespace == bindparam("namespace"), s.hold.c.key == bindparam("key")
+)
+
+_queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot)
+_queued = and_(
+    s.queuer.c.namespace == bindparam("namespace"), s.queuer.c.key == bindparam("key")
+)
+FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.since).limit(1)
+QUEUER = select(*_queuer).where(
+    _queued,
+    s.queuer.c.run_id == bindparam("run_id"),
+    s.queuer.c.step == bindparam("step"),
+    s.queuer.c.slot == bindparam("slot"),
+)
+
+# -- what stood still
+
+BEAT = (
+    select(s.beat.c.last_due, s.beat.c.hold_until)
+    .where(s.beat.c.namespace == bindparam("namespace"))
+    .with_for_update()
+)
+
+_due_here = and_(
+    s.slot.c.namespace == bindparam("namespace"),
+    one_of(s.slot.c.queue, "queues"),
+    s.slot.c.due <= bindparam("now"),
+)
+
+DUE_RUNS = (
+    select(*_of(s.run, RUN_LOADED), s.slot.c.step, s.slot.c.slot)
+    .select_from(s.slot.join(s.run, s.run.c.rid == s.slot.c.rid))
+    .where(_due_here)
+    .order_by(s.slot.c.due)
+    .limit(bindparam("limit"))
+    .with_for_update(of=s.run, skip_locked=True)
+)
+
+DUE_PLACES = (
+    select(
+        *(s.slot.c.rid, s.slot.c.step, s.slot.c.slot),
+        *_of(s.slot, SLOT_CHANGES),
+        *_of(s.step, _STEP),
+    )
+    .select_from(
+        s.slot.outerjoin(
+            s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)
+        )
+    )
+    .where(one_of(s.slot.c.rid, "rids"), _due_here)
+    .order_by(s.slot.c.due)
+)
+"""Read after the runs are locked: what was seen before may have changed while waiting."""
+
+DELAYS = select(s.delay.c.queue, s.delay.c.seconds).where(
+    s.delay.c.namespace == bindparam("namespace")
+)
+
+# -- reading
+
+SHOWN = select(*_of(s.run, RUN_SHOWN), s.run.c.rid).where(_this_run)
+
+STEPS_SHOWN = (
+    select(*_of(s.step, STEP_SHOWN))
+    .where(
+        s.step.c.rid == _one_rid,
+        or_(s.step.c.started_at.is_not(None), s.step.c.ended_at.is_not(None)),
+    )
+    .order_by(s.step.c.idx)
+)
+
+LATEST_OF_KEY = (
+    select(s.run.c.run_id)
+    .where(_here, s.run.c.key == bindparam("key"))
+    .order_by(s.run.c.rid.desc())
+    .limit(1)
+)
+
+PLAN = select(s.plan.c.body).where(s.plan.c.rid == _rid)
+
+RUN_VALUES = select(s.value.c.key, s.value.c.body, s.value.c.length).where(
+    s.value.c.rid == _rid, one_of(s.value.c.key, "keys")
+)
+
+RUN_ITEMS = select(s.item.c.idx, s.item.c.body).where(
+    s.item.c.rid == _rid,
+    s.item.c.key == bindparam("key"),
+    s.item.c.idx >= bindparam("start"),
+    s.item.c.idx < bindparam("stop"),
+)
+
+_event = (s.event.c.seq, s.event.c.at, s.event.c.body)
+
+EVENTS = (
+    select(*_event)
+    .where(s.event.c.rid == _rid, s.event.c.seq > bindparam("after"))
+    .order_by(s.event.c.seq)
+    .limit(bindparam("limit"))
+)
+
+NAMES_OF_RUNS = select(s.run.c.rid, s.run.c.run_id).where(one_of(s.run.c.rid, "rids"))
+
+LOGGED = select(s.run.c.rid, s.run.c.logged).where(_this_run)
+
+LOG = (
+    select(s.log.c.number, s.log.c.line)
+    .where(s.log.c.rid == _one_rid, s.log.c.number > bindparam("after"))
+    .order_by(s.log.c.number)
+    .limit(bindparam("limit"))
+)
+
+WORKERS = (
+    select(s.worker.c.body)
+    .where(s.worker.c.namespace == bindparam("namespace"), s.worker.c.until > bindparam("now"))
+    .order_by(s.worker.c.worker_id)
+)
+
+
+@cache
+def listing(fields: frozenset[str], *, goes_on: bool) -> Select[Any]:
+    """Runs newest first, narrowed by these fields of `RunFilter`, behind a cursor if it goes on."""
+    source, age = s.run.join(s.tag, s.tag.c.rid == s.run.c.rid), s.tag.c.created_at
+    conditions = [_here]
+    if "tag" in fields:
+        conditions += [
+            s.tag.c.namespace == bindparam("namespace"),
+            s.tag.c.tag == bindparam("tag"),
+        ]
+    else:
+        source, age = s.run, s.run.c.created_at
+    conditions += [s.run.c[name] == bindparam(name) for name in ("status", "name", "kind") if name in fields]
+    if "since" in fields:
+        conditions.append(age >= bindparam("since"))
+    if "until" in fields:
+        conditions.append(age < bindparam("until"))
+    if goes_on:
+        # The first half is what an index can use, the second one what is meant.
+        conditions += [
+            age <= bindparam("last_age"),
+            or_(age < bindparam("last_age"), s.run.c.run_id < bindparam("last_id")),
+        ]
+    return (
+        select(*_of(s.run, RUN_SHOWN))
+        .select_from(source)
+        .where(*conditions)
+        .order_by(age.desc(), s.run.c.run_id.desc())
+        .limit(bindparam("limit"))
+    )
+
+
+# -- notes
+
+NOTE_PROGRESS = (
+    update(s.step)
+    .where(s.step.c.rid == _rid, s.step.c.idx == bindparam("index"))
+    .values(progress=bindparam("body"))
+)
+
+COUNT_LOG = (
+    update(s.run)
+    .where(_this_run)
+    .values(logged=s.run.c.logged + bindparam("more"))
+    .returning(s.run.c.rid, s.run.c.logged)
+)
+
+TRIM_LOG = delete(s.log).where(s.log.c.rid == _one_rid, s.log.c.number <= bindparam("last"))
+
+# -- the end of it all
+
+RUN_TO_DELETE = (
+    select(s.run.c.rid).where(_this_run, s.run.c.ended_at.is_not(None)).with_for_update()
+)
+
+RUNS_TO_PURGE = (
+    select(s.run.c.rid)
+    .where(_here, s.run.c.ended_at < bindparam("before"))
+    .order_by(s.run.c.ended_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+
+FORGET = tuple(
+    delete(table).where(one_of(table.c.rid, "rids")) for table in (*s.BELONGINGS, s.run)
+)
+
+WITHDRAW = delete(s.worker).where(
+    s.worker.c.namespace == bindparam("namespace"), s.worker.c.worker_id == bindparam("worker_id")
+)
+
+SILENT_WORKERS = delete(s.worker).where(
+    s.worker.c.namespace == bindparam("namespace"), s.worker.c.until <= bindparam("now")
+)

@@ -1,0 +1,32 @@
+"""Imports go down only; the layers and the further contracts stand in pyproject.toml."""
+
+import re
+import tomllib
+
+import pytest
+from importlinter.cli import lint_imports
+
+from tests.support.tree import ROOT
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_contract_on_imports_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    exit_code = lint_imports(no_cache=True)
+
+    assert exit_code == 0, capsys.readouterr().out
+
+
+def test_the_layers_are_exhaustive_so_a_new_module_has_to_choose_one() -> None:
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+
+    layers = next(contract for contract in contracts if contract["type"] == "layers")
+
+    assert layers["exhaustive"] is True
+    assert "exhaustive_ignores" not in layers
+    named = re.findall(r"\w+", " ".join(layers["layers"]))
+    assert len(named) == len(set(named))
