@@ -6,7 +6,6 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-
 class TaskiqFlowConfig(BaseSettings):
     """All settings with their defaults; every field is also a variable ``TASKIQ_FLOW_<FIELD>``.
 
@@ -36,7 +35,7 @@ class TaskiqFlowConfig(BaseSettings):
         default=10.0,
         ge=0.2,
         le=3600,
-        description="After which a message counts as lost (or 3 × the queue's recent delay).",
+        description="After which a message counts as lost, or 3 x the queue's recent delay.",
     )
     retention_seconds: float = Field(
         default=7 * 24 * 3600.0, gt=0, description="How long ended runs are kept in a store."

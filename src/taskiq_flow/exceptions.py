@@ -30,6 +30,10 @@ class TaskiqFlowError(TaskiqError):
 class ConfigurationError(TaskiqFlowError, ValueError):
     """Something was set up in a way that cannot work; nothing was stored or sent."""
 
+    # Spelled out here and below: for a type checker Taskiq's errors are records without it.
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
 
 class MissingExtraError(ConfigurationError, ImportError):
     """A part of Taskiq-Flow was used whose optional packages are not installed."""
@@ -67,6 +71,29 @@ class EmptyPipelineError(ConfigurationError):
     def __init__(self, kind: str, fix: str) -> None:
         self.kind = kind
         super().__init__(f"The {kind} has no steps, so there is nothing to run; {fix}.")
+
+
+class NoDagError(EmptyPipelineError):
+    """A dataflow pipeline without tasks was started or drawn."""
+
+    def __init__(self) -> None:
+        self.kind = "dataflow pipeline"
+        ConfigurationError.__init__(
+            self,
+            "No DAG built: this dataflow pipeline has no tasks; make it with "
+            "DataflowPipeline.from_tasks(), or add tasks with add_dataflow_task().",
+        )
+
+
+class MapReduceShapeError(ConfigurationError):
+    """A dataflow pipeline was started as a map-reduce, but it is none."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"This pipeline cannot run as a map-reduce: {why}. Declare one with "
+            f".map(task, items, output) and .reduce(task, input_name, output)."
+        )
 
 
 class NotATaskError(ConfigurationError, TypeError):
@@ -111,7 +138,21 @@ class UnknownInputError(ConfigurationError):
         self.names, self.known = tuple(names), tuple(known)
         listed = ", ".join(repr(n) for n in self.names)
         have = ", ".join(repr(n) for n in self.known) or "none"
-        super().__init__(f"Unknown input {listed}; the external inputs of this pipeline are: {have}.")
+        super().__init__(
+            f"Unknown input {listed}; the external inputs of this pipeline are: {have}."
+        )
+
+
+class PositionalInputError(ConfigurationError, TypeError):
+    """A value without a name was given to a graph that has not exactly one place for it."""
+
+    def __init__(self, given: int, known: Sequence[str]) -> None:
+        self.given, self.known = given, tuple(known)
+        have = ", ".join(repr(n) for n in self.known) or "none"
+        super().__init__(
+            f"{given} positional value{'' if given == 1 else 's'} cannot be matched to the external "
+            f"inputs of this pipeline ({have}); pass values by name, or one dict of them."
+        )
 
 
 class BadArgumentsError(ConfigurationError, TypeError):
@@ -244,6 +285,9 @@ class PipelineError(TaskiqFlowError):
 class PipelineCancelledError(PipelineError):
     """The run was cancelled before it could complete."""
 
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+
 
 class PipelineTimeoutError(TaskiqResultTimeoutError, PipelineError, asyncio.TimeoutError):
     """A wait, or a run with ``with_timeout``, took longer than it may.
@@ -259,7 +303,7 @@ class PipelineTimeoutError(TaskiqResultTimeoutError, PipelineError, asyncio.Time
         return self.message
 
 
-class AbortPipeline(TaskiqFlowError):
+class AbortPipeline(TaskiqFlowError):  # noqa: N818 - the documented name
     """Raised by a step to end its run as CANCELLED, with a reason."""
 
     def __init__(self, reason: str = "aborted by a step") -> None:
@@ -344,6 +388,9 @@ class PoisonStepError(TaskiqFlowError):
 class StoreError(TaskiqFlowError):
     """The run store refused or failed."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
 
 class StoreUnavailableError(StoreError, ConnectionError):
     """The run store cannot be reached; nothing was changed."""
@@ -392,7 +439,9 @@ class RunNotFoundError(TaskiqFlowError, LookupError):
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        super().__init__(f"No run has the id {run_id!r}; it never existed, or its record has expired.")
+        super().__init__(
+            f"No run has the id {run_id!r}; it never existed, or its record has expired."
+        )
 
 
 class TrackingError(TaskiqFlowError):

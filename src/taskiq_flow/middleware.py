@@ -5,8 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from taskiq import AsyncBroker, Context, InMemoryBroker, TaskiqDepends, TaskiqMessage
-from taskiq import TaskiqMiddleware, TaskiqResult
+from taskiq import (
+    AsyncBroker,
+    Context,
+    InMemoryBroker,
+    TaskiqDepends,
+    TaskiqMessage,
+    TaskiqMiddleware,
+    TaskiqResult,
+)
 from taskiq.exceptions import NoResultError
 
 from taskiq_flow.config import TaskiqFlowConfig
@@ -164,7 +171,7 @@ class _Hooks:
 
 
 def _register_step_task(broker: AsyncBroker, runtime: Runtime) -> None:
-    async def step(slots: Any, context: Context = TaskiqDepends()) -> None:
+    async def step(slots: Any, context: Context = TaskiqDepends()) -> None:  # noqa: B008 - Taskiq's way
         await runtime.open()
         runtime.dispatcher.runner.invoker.adopt_receiver()
 

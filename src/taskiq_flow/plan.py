@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeAlias, cast
@@ -294,26 +294,25 @@ def step_to_json(step: PlanStep) -> dict[str, Any]:
         }
     if step.retry != RetryPolicy():
         data["retry"] = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name in RetryPolicy.__dataclass_fields__
-            if (value := getattr(step.retry, name)) != getattr(RetryPolicy(), name)
+            name: value
+            for name, value in asdict(step.retry).items()
+            if value != getattr(_NO_RETRY, name)
         }
     if step.limits:
         data["limits"] = [[x.key, x.most, x.per_second, x.burst] for x in step.limits]
     for name in _PLAIN_FIELDS:
         value = getattr(step, name)
         if value != _DEFAULTS[name]:
-            data[name] = list(value) if isinstance(value, tuple) else value
+            data[name] = value
     return data
 
 
 def step_from_json(data: Mapping[str, Any]) -> PlanStep:
     """Turn JSON back into a step."""
     spec = data.get("map")
-    retry = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in data.get("retry", {}).items()
-    }
+    retry: dict[str, Any] = dict(data.get("retry", {}))
+    for name in ("retry_on", "no_retry_on"):
+        retry[name] = tuple(retry.get(name, ()))
     plain = {name: data[name] for name in _PLAIN_FIELDS if name in data}
     for name in ("after", "context"):
         if name in plain:
@@ -359,6 +358,7 @@ _PLAIN_FIELDS = (
     "builtin",
     "options",
 )
+_NO_RETRY = RetryPolicy()
 _DEFAULTS: dict[str, Any] = {
     name: getattr(PlanStep(name="", task=""), name) for name in _PLAIN_FIELDS
 }

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar, cast
 
-from taskiq import AsyncBroker, AsyncTaskiqTask, TaskiqResult
+from taskiq import AsyncBroker, AsyncResultBackend, AsyncTaskiqTask, TaskiqResult
 
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.results import RunOutcome
@@ -35,7 +35,8 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         plan: Plan | None = None,
         return_annotation: Any = None,
     ) -> None:
-        super().__init__(task_id=run_id, result_backend=client.runtime.broker.result_backend)
+        backend = cast("AsyncResultBackend[T]", client.runtime.broker.result_backend)
+        super().__init__(task_id=run_id, result_backend=backend)
         self._client = client
         self._plan = plan
         self._annotation = return_annotation
@@ -142,8 +143,20 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         """Whether the run has ended; becomes true by itself, starting with the first read."""
         if not self._finished and self._watch is None:
             with contextlib.suppress(RuntimeError):  # without a running loop nobody can watch
-                self._watch = asyncio.get_running_loop().create_task(_watch(weakref.ref(self)))
+                self._watch = asyncio.get_running_loop().create_task(
+                    PipelineTask._follow(weakref.ref(self), self._client, self.task_id)
+                )
         return self._finished
+
+    @staticmethod
+    async def _follow(
+        handle: weakref.ref[PipelineTask[Any]], client: RunClient, task_id: str
+    ) -> None:
+        """Wait for the end on behalf of a handle, without keeping it alive."""
+        await client.wait((await client.find(task_id)).run_id)
+        task = handle()
+        if task is not None:
+            await task._read_outcome()
 
     @property
     def is_failed(self) -> bool:
@@ -188,20 +201,6 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
     async def send_event(self, name: str, payload: Any = None) -> bool:
         """Deliver an event to a step that waits for it, now or later. False when it had ended."""
         return await self._client.send_event(await self._resolve(), name, payload)
-
-
-async def _watch(handle: weakref.ref[PipelineTask[Any]]) -> None:
-    """Wait for the end on behalf of a handle, without keeping it alive."""
-    task = handle()
-    if task is None:
-        return
-    client = task._client
-    run_id = await task._resolve()
-    del task
-    await client.wait(run_id)
-    task = handle()
-    if task is not None:
-        await task._read_outcome()
 
 
 class Task(PipelineTask[Any]):

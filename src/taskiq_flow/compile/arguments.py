@@ -77,7 +77,7 @@ class _Matching:
             self._refuse_positional(len(positional), len(free), given)
         known = {p.name for p in self.inputs}
         strange = [name for name in bound if name not in known]
-        if strange and not self.takes_keywords or self.filled_by_others.intersection(strange):
+        if (strange and not self.takes_keywords) or self.filled_by_others.intersection(strange):
             self._refuse_names(strange)
         missing = [
             p.name for p in self.inputs if p.default is Parameter.empty and p.name not in bound

@@ -42,7 +42,7 @@ class PlanBuilder:
         self._uses.setdefault(name, 1)
         return name
 
-    def add_task(  # noqa: PLR0913 - the facts of one step
+    def add_task(
         self,
         name: str,
         use: TaskUse,
@@ -77,14 +77,16 @@ class PlanBuilder:
         )
         return self._append(step, names, is_output=is_output)
 
-    def add_builtin(self, name: str, work: str, *args: Binding, like: TaskUse) -> int:
+    def add_builtin(
+        self, name: str, work: str, *args: Binding, like: TaskUse, after: Iterable[int] = ()
+    ) -> int:
         """Add a step of the engine's own, routed as the task is that it works for."""
         labels = {**self.policies.labels, **like.labels}
         step = PlanStep(
             name=self.name(name),
             task=PREFIX + work,
             args=args,
-            after=_after((), args, None),
+            after=_after(after, args, None),
             on_failure=self.on_failure,
             queue=self.routing.queue(labels),
             route=self.routing.route(labels),

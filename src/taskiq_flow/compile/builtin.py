@@ -41,7 +41,7 @@ class StepOption:
     OUTPUTS = "outputs"
     """Names of several outputs: what the task returned is stored as a dict with these keys."""
 
-    PASS_SINGLE = "pass_single"
+    LONE = "lone"
     """A list of one element is its own reduction: it is passed on, the task is not called."""
 
     SPREAD = "spread"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,7 +12,6 @@ from taskiq_flow.compile.compiled import (
     Compiled,
     InputSlot,
     element_of,
-    encode_items,
     list_of,
     optional,
     returned_type,
@@ -42,10 +41,10 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Run once for each item: of ``items``, else of the previous value."""
+    """Run once for each item: of the encoded ``items``, else of the previous value."""
 
     use: TaskUse
-    items: tuple[Any, ...] | None = None
+    items: Sequence[bytes] | None = None
     output: str | None = None
     max_parallel: int | None = None
     skip_errors: bool = False
@@ -145,20 +144,35 @@ class _Chain:
     def _go_on(self, frontier: tuple[int, ...], value: Binding, returns: Any) -> None:
         self.frontier, self.value, self.returns = frontier, value, returns
 
-    def _given(self, use: TaskUse, info: TaskInfo, *, instead: Binding | None = None) -> Given:
-        """What a step receives; ``instead`` of the previous value, an item of it."""
+    def _given(self, use: TaskUse, info: TaskInfo, *, item: Binding | None = None) -> Given:
+        """What a step receives; the first one what the run is started with.
+
+        ``item`` stands in for the previous value in a map.
+        """
         if not self.is_first:
-            return Given((self.value if instead is None else instead,))
-        shape = self.shape or _least_shape(use, info, has_item=instead is not None)
-        if not self.slots:
-            names = _names(use, info, shape)
-            self.slots.extend(InputSlot(name) for name in names)
-        sources = [Source(input_key(number)) for number in range(len(self.slots))]
+            return Given((self.value if item is None else item,))
+        free = _free_parameters(use, info, has_item=item is not None)
+        shape = self.shape or _least_shape(use, info, free)
+        names = [*free[: shape.positional], *shape.named]
+        names[shape.positional : shape.positional] = [
+            f"argument {number}" for number in range(len(free) + 1, shape.positional + 1)
+        ]
+        sources = [Source(input_key(number)) for number in self._inputs(names)]
         values: list[Binding] = list(sources[: shape.positional])
-        if instead is not None:
-            values.insert(0, instead)
+        if item is not None:
+            values.insert(0, item)
         named = dict(zip(shape.named, sources[shape.positional :], strict=True))
         return Given(tuple(values), named, hint="pass it to kiq(), {name}=...")
+
+    def _inputs(self, names: Sequence[str]) -> list[int]:
+        """The numbers of the run inputs that a first step takes; those of a group share theirs."""
+        if self.shape is not None:
+            if not self.slots:
+                self.slots.extend(InputSlot(name) for name in names)
+            return list(range(len(names)))
+        known = [slot.name for slot in self.slots]
+        self.slots.extend(InputSlot(name) for name in names if name not in known)
+        return [[slot.name for slot in self.slots].index(name) for name in names]
 
     def _step(self, use: TaskUse, info: TaskInfo, given: Given) -> int:
         name = self.builder.name(step_name(info))
@@ -171,10 +185,10 @@ class _Chain:
         items: Source | None = None
         items_slot: InputSlot | None = None
         if link.items is None and self.is_first:
-            self.shape, items_slot = self._take_items(name, link)
+            items_slot = self._take_items(name, link)
         elif link.items is None:
             items = self._items_source(name, link.use)
-        given = self._given(link.use, info, instead=Item())
+        given = self._given(link.use, info, item=Item())
         call = bind_call(name, link.use, info, given)
         spec = item_spec(
             items,
@@ -186,7 +200,7 @@ class _Chain:
             name, link.use, info, call, after=self.frontier, spec=spec
         )
         if link.items is not None:
-            self.bound_items[index] = encode_items(name, link.items)
+            self.bound_items[index] = link.items
         if items_slot is not None:
             self.slots.insert(0, items_slot)
         self._go_on((index,), Source(index), self._map_returns(link, info))
@@ -197,19 +211,23 @@ class _Chain:
             return list_of(optional(kept) if self._may_fail else kept)
         return list_of(returned_type(info, may_fail=self._may_fail and not link.skip_errors))
 
-    def _take_items(self, name: str, link: Map) -> tuple[Shape, InputSlot]:
+    def _take_items(self, name: str, link: Map) -> InputSlot:
         """Take the first value of the start for the items of the first step."""
-        shape = self.shape or Shape(1)
-        if not shape.positional:
-            why = "the items to map over are missing; pass them to kiq() as its first argument"
-            raise BadArgumentsError(name, link.use.task_name, why)
-        self.shape = Shape(shape.positional - 1, shape.named)
-        return self.shape, InputSlot("items", items_of=len(self.builder.steps))
+        if self.shape is not None:
+            if not self.shape.positional:
+                why = "the items to map over are missing; pass them to kiq() as its first argument"
+                raise BadArgumentsError(name, link.use.task_name, why)
+            self.shape = Shape(self.shape.positional - 1, self.shape.named)
+        return InputSlot("items", items_of=len(self.builder.steps))
 
     def _items_source(self, name: str, use: TaskUse) -> Source:
+        """Where the items come from; the values of a group are made one list first."""
         if isinstance(self.value, Source):
             return self.value
-        index = self.builder.add_builtin(f"{name}.items", "collect", *_parts(self.value), like=use)
+        index = self.builder.add_builtin(
+            f"{name}.items", "collect", *_parts(self.value), like=use, after=self.frontier
+        )
+        self.frontier = (index,)
         return Source(index)
 
     def _group(self, uses: Sequence[TaskUse]) -> None:
@@ -228,28 +246,18 @@ def _parts(value: Binding) -> tuple[Binding, ...]:
     return value.parts if isinstance(value, ListOf) else (value,)
 
 
-def _least_shape(use: TaskUse, info: TaskInfo, *, has_item: bool) -> Shape:
-    """The start with the fewest values that the first task could be called with."""
-    free = [
-        name
-        for name, parameter in info.parameters.items()
-        if parameter.is_required and name not in use.kwargs
-    ]
-    taken = len(use.args) + (has_item and use.param_name not in free)
-    if has_item and use.param_name in free:
-        free.remove(str(use.param_name))
-    by_order = [n for n in free if info.parameters[n].positional_only]
-    rest = [n for n in free if n not in by_order]
-    count = max(0, len(free) - taken)
-    return Shape(min(len(by_order), count)) if by_order else Shape(0, tuple(rest[taken:]))
-
-
-def _names(use: TaskUse, info: TaskInfo, shape: Shape) -> list[str]:
-    """Names for the values of a start: of the parameters that they go to, where that is known."""
-    free: list[str] = [n for n in info.parameters if n not in use.kwargs and n not in shape.named]
+def _free_parameters(use: TaskUse, info: TaskInfo, *, has_item: bool) -> list[str]:
+    """The parameters that the values of a start go to, in order."""
+    free = [name for name in info.parameters if name not in use.kwargs]
     if use.param_name in free:
         free.remove(use.param_name)
         free.insert(0, use.param_name)
-    names = free[: shape.positional]
-    names.extend(f"argument {n + 1}" for n in range(len(names), shape.positional))
-    return [*names, *shape.named]
+    return free[1:] if has_item else free
+
+
+def _least_shape(use: TaskUse, info: TaskInfo, free: Sequence[str]) -> Shape:
+    """The start with the fewest values that a task could be called with."""
+    required = [name for name in free if info.parameters[name].is_required]
+    needed = required[: max(0, len(required) - len(use.args))]
+    by_order = [name for name in needed if info.parameters[name].positional_only]
+    return Shape(len(by_order), tuple(name for name in needed if name not in by_order))

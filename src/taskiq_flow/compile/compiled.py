@@ -74,7 +74,7 @@ def encode_items(step: str, values: Any) -> list[bytes]:
     if not isinstance(values, Iterable) or isinstance(
         values, (str, bytes, bytearray, Mapping, AsyncIterable)
     ):
-        raise NotIterableError(step, type(values).__name__)
+        raise NotIterableError(step, type(cast("object", values)).__name__)
     return [
         ItemMark.VALUE + encode(value, where=f"item {number} of step {step!r}")
         for number, value in enumerate(cast("Iterable[Any]", values))

@@ -114,14 +114,13 @@ def step_labels(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in merged.items() if name not in _POLICY_LABELS}
 
 
-def positive(option: str, value: int | float | None) -> None:
+def positive(option: str, value: float | None) -> None:
     """Check a count or a time that a user gave.
 
     Raises:
-        InvalidTaskOptionError: It is zero, negative or not a number.
+        InvalidTaskOptionError: It is zero or negative.
     """
-    good = value is None or (isinstance(value, (int, float)) and value > 0)
-    _require(option, value, good, "must be positive")
+    _require(option, value, value is None or value > 0, "must be positive")
 
 
 def _of_options(options: TaskOptions) -> RetryPolicy:

@@ -44,11 +44,12 @@ class TaskUse:
     """A task as one step uses it.
 
     Arguments and labels are taken when the step is added, so what happens to them later changes
-    nothing. ``param_name`` is the parameter that the previous value goes to.
+    nothing. ``name`` is the function's; ``param_name`` the parameter of the previous value.
     """
 
     task: AnyTask
     task_name: str
+    name: str
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     args: tuple[Const, ...] = ()
     kwargs: Mapping[str, Const] = field(default_factory=dict[str, Const])
@@ -83,6 +84,7 @@ def use_task(
     return TaskUse(
         task=known,
         task_name=name,
+        name=step,
         labels=dict(cast("Mapping[str, Any]", labels)),
         args=tuple(constant(value, f"argument {n}", step) for n, value in enumerate(args, 1)),
         kwargs={n: constant(value, f"argument {n!r}", step) for n, value in (kwargs or {}).items()},

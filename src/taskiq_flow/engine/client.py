@@ -13,9 +13,9 @@ from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.codec import encode
 from taskiq_flow.engine.ids import new_run_id
+from taskiq_flow.engine.program import evaluate
 from taskiq_flow.engine.results import RunOutcome, RunResults, output_sources
 from taskiq_flow.engine.runtime import Runtime, runtimes
-from taskiq_flow.engine.program import evaluate
 from taskiq_flow.engine.status import pipeline_status
 from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import (
@@ -69,7 +69,7 @@ class RunClient:
     async def open(self) -> None:
         await self.runtime.open()
 
-    async def start(
+    async def start(  # noqa: PLR0913 - each of them is a fact of the new run
         self,
         plan: Plan,
         *,

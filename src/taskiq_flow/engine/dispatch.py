@@ -56,8 +56,8 @@ class Budget:
 class Dispatcher:
     """Works off the slots that messages name.
 
-    ``on_wake`` is told what a run that ended here leaves to do, ``on_due`` in how many seconds something
-    becomes due that this worker knows of.
+    ``on_wake`` is told what a run that ended here leaves to do, ``on_due`` in how many seconds
+    something becomes due that this worker knows of.
     """
 
     broker: AsyncBroker
@@ -85,17 +85,13 @@ class Dispatcher:
         me = asyncio.current_task()
         if me is not None:
             self._messages.add(me)
-        outermost = pending_in_place.get() is None
         later: deque[Ready] = deque()
-        if outermost:
-            reset = pending_in_place.set(later)
+        outer = pending_in_place.set(later)
         try:
             await self._work_off(deque(slots), acknowledge)
-            if outermost:
-                await drain_in_place(later, self._handle_in_place)
+            await drain_in_place(later, self._handle_in_place)
         finally:
-            if outermost:
-                pending_in_place.reset(reset)
+            pending_in_place.reset(outer)
             if me is not None:
                 self._messages.discard(me)
 
@@ -110,9 +106,7 @@ class Dispatcher:
         try:
             while slots:
                 address = slots.popleft().address
-                timer = (
-                    loop.call_later(SHARE_AFTER_SECONDS, self._share, slots) if slots else None
-                )
+                timer = loop.call_later(SHARE_AFTER_SECONDS, self._share, slots) if slots else None
                 try:
                     claimed = await self._start(address)
                     if not acknowledged:
@@ -149,9 +143,7 @@ class Dispatcher:
         token = secrets.token_hex(8)
         asked_at = now_monotonic()
         try:
-            answer = await self._ask(
-                lambda: self.store.start(address, token), tries=4
-            )
+            answer = await self._ask(lambda: self.store.start(address, token), tries=4)
         except StoreError as error:
             logger.warning("Step %s was not started, it stays due: %s", address, error)
             return None
@@ -190,7 +182,7 @@ class Dispatcher:
                 if not recorded and lease.lost is None:
                     # The lease lives exactly as long as this coroutine, however it dies.
                     self._later(self._give_back(lease))
-            await self.runner.after_record(going, outcome, recorded=finished.recorded)
+            await self.runner.after_record(going, recorded=finished.recorded)
             await self._follow(going, finished)
             going, token = finished.grant, next_token or ""
 
@@ -209,12 +201,11 @@ class Dispatcher:
         try:
             return await child
         except Interrupted as interrupted:
-            if interrupted.delay_seconds is not None and not lease.is_over:
+            delay = interrupted.delay_seconds
+            if delay is not None and not lease.is_over:
                 lease.lost = LostReason.TAKEN
                 ready = await self._ask(
-                    lambda: self.store.release(
-                        lease.address, lease.token, delay_seconds=interrupted.delay_seconds or 0.0
-                    )
+                    lambda: self.store.release(lease.address, lease.token, delay_seconds=delay)
                 )
                 await self.sender.send(ready, apart=True)
             return None

@@ -44,7 +44,7 @@ def connection_facts(broker: AsyncBroker) -> Mapping[str, Any]:
 
 
 def store_url_of(broker: AsyncBroker) -> str | None:
-    """The store that a broker brings along: its own Redis, or memory where all is in one process."""
+    """The store that a broker brings along: its own Redis, or memory if all is in one process."""
     if isinstance(broker, InMemoryBroker):
         return "memory://"
     facts = connection_facts(broker)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, cast
+from types import FrameType
+from typing import Any
 
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
 from taskiq.receiver import Receiver
@@ -62,7 +63,7 @@ class StepMessage(TaskiqMessage):
 
     flow_address: tuple[str, int, int] = ("", 0, 0)
 
-    def model_dump(self, **kwargs: Any) -> dict[str, Any]:
+    def model_dump(self, **_kwargs: Any) -> dict[str, Any]:
         labels = {"ack_type": "manual", "flow_task": self.task_name}
         return {
             "task_id": self.task_id,
@@ -76,7 +77,7 @@ class StepMessage(TaskiqMessage):
 
 @dataclass(slots=True)
 class Invoker:
-    """Calls functions the way the worker's own Receiver calls tasks: same executor, same options."""
+    """Calls functions as the worker's own Receiver calls tasks: same executor, same options."""
 
     broker: AsyncBroker
     receiver: Receiver | None = None
@@ -122,14 +123,12 @@ class Invoker:
         current: TaskiqMessage = message
         for middleware in self._with_hook("pre_execute"):
             try:
-                changed = await maybe_awaitable(middleware.pre_execute(current))
+                current = await maybe_awaitable(middleware.pre_execute(current))
             except Exception:  # a broken middleware must not stop the run
                 logger.exception("pre_execute of %s failed", type(middleware).__name__)
-                continue
-            current = cast("TaskiqMessage", changed)
         try:
             result = await receiver.run_task(target=function, message=current)
-        except Exception as error:  # noqa: BLE001 - a dependency's end, or an on_error hook, raised
+        except Exception as error:
             logger.exception("Step %s failed outside of its function", message.task_id)
             result = TaskiqResult[Any](
                 is_err=True, return_value=None, execution_time=0.0, error=error, labels={}
@@ -192,8 +191,8 @@ def step_message(
     )
 
 
-def _frames() -> Iterator[Any]:
-    frame = sys._getframe(1)
+def _frames() -> Iterator[FrameType]:
+    frame = inspect.currentframe()
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -27,7 +27,7 @@ class Lease:
     address: Address
     token: str
     asked_at: float  # monotonic, before the request for it left: it is never younger than this
-    on_lost: Callable[[LostReason], None] = lambda reason: None
+    on_lost: Callable[[LostReason], None] = lambda _reason: None
     lost: LostReason | None = None
     given_up: bool = False  # this worker stops, and will give the slot back
 

@@ -43,7 +43,9 @@ class Try:
     truthy: bool = True
 
 
-def decide_step(step: PlanStep, ended: Try, chance: float) -> Done | Failed | Retry | Aborted | Again:
+def decide_step(
+    step: PlanStep, ended: Try, chance: float
+) -> Done | Failed | Retry | Aborted | Again:
     """Say what to record for a plain step; ``chance`` in [0, 1) draws the jitter of a retry."""
     error = ended.error
     if error is None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, get_type_hints
 
 from taskiq_flow.codec import decode, encode
+from taskiq_flow.exceptions import UndecodableValueError
 from taskiq_flow.model.records import ItemMark, Value
 from taskiq_flow.plan import (
     Binding,
@@ -91,11 +92,7 @@ class Arguments:
     function: Callable[..., Any]
 
     def bind(self, item: bytes | None = None) -> tuple[list[Any], dict[str, Any]]:
-        """The positional and keyword arguments; ``item`` is a map's element without its mark.
-
-        Raises:
-            UndecodableValueError: A value does not fit the parameter's annotation.
-        """
+        """The positional and keyword arguments; ``item`` is a map's element without its mark."""
         positional, annotations = parameter_annotations(self.function)
         args = [
             evaluate(
@@ -114,19 +111,22 @@ class Arguments:
 
 
 def evaluate(
-    binding: Binding, values: Mapping[int, Loaded], annotation: Any = None, item: bytes | None = None
+    binding: Binding,
+    values: Mapping[int, Loaded],
+    annotation: Any = None,
+    item: bytes | None = None,
 ) -> Any:
     """The Python value of a binding. Fresh on every call: a step may change what it was given."""
     wanted = Any if annotation is None else annotation
     match binding:
         case Const(text=text):
-            return decode(text.encode(), wanted)
+            return _fit(text.encode(), wanted)
         case Source(key=key, part=None):
             return _load(values[key], wanted)
         case Source(key=key, part=part):
             return _load(values[key], Any, part=part, part_annotation=wanted)
         case Item():
-            return None if item is None else decode(item, wanted)
+            return None if item is None else _fit(item, wanted)
         case ListOf(parts=parts):
             return [evaluate(part, values, _element(wanted), item) for part in parts]
         case DictOf(parts=parts):
@@ -139,13 +139,13 @@ def _load(
     if not isinstance(value, bytes):
         element = _element(annotation)
         loaded = [
-            None if entry[:1] == ItemMark.FAILED else decode(entry[1:], element)
+            None if entry[:1] == ItemMark.FAILED else _fit(entry[1:], element)
             for entry in value
             if isinstance(entry, bytes) and entry[:1] != ItemMark.DROPPED
         ]
         return loaded if part is None else loaded[int(part)]
     if part is None:
-        return decode(value, annotation)
+        return _fit(value, annotation)
     whole = decode(value)
     # The annotation belongs to the part, so it is applied to the part alone.
     chosen = whole[part]
@@ -153,7 +153,20 @@ def _load(
 
 
 def _refit(value: Any, annotation: Any) -> Any:
-    return decode(encode(value, where="one of several outputs", limit=None), annotation)
+    return _fit(encode(value, where="one of several outputs", limit=None), annotation)
+
+
+def _fit(data: bytes, annotation: Any) -> Any:
+    """Decode by the annotation; a value that does not fit is passed on as it is.
+
+    So does Taskiq, which logs it: the annotation may be wrong, and the code may work all the same.
+    """
+    if annotation is Any:
+        return decode(data)
+    try:
+        return decode(data, annotation)
+    except UndecodableValueError:
+        return decode(data)
 
 
 def _element(annotation: Any) -> Any:

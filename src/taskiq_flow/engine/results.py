@@ -138,9 +138,7 @@ class RunResults:
         values = await self.load(run_id, ending.values)
         for key in plan.result_keys:
             values.setdefault(key, b"null")  # a skipped step has no value
-        return RunOutcome(
-            snapshot=ending.snapshot, value=evaluate(plan.result, values, annotation)
-        )
+        return RunOutcome(snapshot=ending.snapshot, value=evaluate(plan.result, values, annotation))
 
     async def load(self, run_id: str, values: Mapping[int, Value]) -> dict[int, Loaded]:
         """Read whole what is stored item by item, in pages."""
@@ -165,9 +163,7 @@ class RunResults:
         named = output_sources(plan)
         keys = list(dict.fromkeys(source.key for _, source in named))
         found = await self.load(run_id, await self.store.values(run_id, keys))
-        return {
-            name: evaluate(source, found) for name, source in named if source.key in found
-        }
+        return {name: evaluate(source, found) for name, source in named if source.key in found}
 
     async def cause(self, snapshot: RunSnapshot, plan: Plan) -> BaseException | None:
         """The exception behind a failed run."""

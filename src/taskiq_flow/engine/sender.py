@@ -91,8 +91,7 @@ def announced(slots: Iterable[Sequence[Any]], labels: Mapping[str, Any]) -> list
     """Read the slots that a message names; its labels are kept for when they are sent on."""
     route, task = route_of(labels), str(labels.get("flow_task", ""))
     return [
-        Ready(Address(str(run), int(step), int(slot)), "", route, task)
-        for run, step, slot in slots
+        Ready(Address(str(run), int(step), int(slot)), "", route, task) for run, step, slot in slots
     ]
 
 

@@ -1,4 +1,4 @@
-"""Runs what a grant asks for: a step, some items of a map, or the splitting of a list into items."""
+"""Runs what a grant asks for: a step, items of a map, or the splitting of a list into items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from taskiq import AsyncBroker, TaskiqResult
 
@@ -94,7 +94,7 @@ class StepRunner:
     hook: StepHook | None = None
     random: random.Random = field(default_factory=random.Random)
     _item_seconds: dict[str, float] = field(default_factory=dict[str, float])
-    _calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
+    calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
     _cancelled: dict[asyncio.Task[Outcome], threading.Event] = field(
         default_factory=dict["asyncio.Task[Outcome]", threading.Event]
     )
@@ -115,7 +115,7 @@ class StepRunner:
         self._cancelled.pop(child, None)
 
     def stopper(self, child: asyncio.Task[Outcome]) -> Callable[[LostReason], None]:
-        """What stops a child whose lease is lost: sync code sees the flag, async code is cancelled."""
+        """Stops a child whose lease is lost: sync code sees a flag, async code is cancelled."""
 
         def stop(_reason: LostReason) -> None:
             cancelled = self._cancelled.get(child)
@@ -125,9 +125,9 @@ class StepRunner:
 
         return stop
 
-    async def after_record(self, grant: Grant, outcome: Outcome, *, recorded: bool) -> None:
+    async def after_record(self, grant: Grant, *, recorded: bool) -> None:
         """Tell middlewares of calls whose outcome is stored now."""
-        for call in self._calls.pop(grant.token, ()):
+        for call in self.calls.pop(grant.token, ()):
             if not recorded:
                 continue
             if self.invoker.wants_post_save:
@@ -217,7 +217,7 @@ class StepRunner:
             loaded = loaded[source.part]
         if not isinstance(loaded, ITERABLES):
             raise NotIterableError(program.step.name, type(loaded).__name__)
-        items: Sequence[Any] = list(loaded)
+        items = list(cast("Iterable[Any]", loaded))
         if len(items) > self.config.max_fan_out:
             raise FanOutError(program.step.name, len(items), self.config.max_fan_out)
         key = bound_items_key(grant.address.step)
@@ -232,14 +232,14 @@ class StepRunner:
         for item in items:
             chunk.append(item)
             if len(chunk) == CHUNK:
-                await self._put(grant, lease, key, start, chunk)
+                await self.put(grant, lease, key, start, chunk)
                 start += len(chunk)
                 chunk = []
         if chunk:
-            await self._put(grant, lease, key, start, chunk)
+            await self.put(grant, lease, key, start, chunk)
         return start + len(chunk)
 
-    async def _put(
+    async def put(
         self, grant: Grant, lease: Lease, key: int, start: int, chunk: list[bytes]
     ) -> None:
         if not await self.store.put_items(Held(grant.address, lease.token), key, start, chunk):
@@ -344,7 +344,7 @@ class _OneStep:
         ended = self._ended(result, failures)
         self.last_failed = ended.error is not None
         if runner.hook is not None or runner.invoker.wants_post_save:
-            runner._calls.setdefault(self.lease.token, []).append(Call(message, result, context))
+            runner.calls.setdefault(self.lease.token, []).append(Call(message, result, context))
         return ended
 
     def _ended(self, result: TaskiqResult[Any], failures: int) -> Try:
@@ -382,12 +382,12 @@ class _OneStep:
             async for item in self.function(*args, **kwargs):
                 chunk.append(ItemMark.VALUE + encode(item, where=where))
                 if len(chunk) == CHUNK:
-                    await runner._put(grant, self.lease, key, start, chunk)
+                    await runner.put(grant, self.lease, key, start, chunk)
                     start, chunk = start + len(chunk), []
                 if start + len(chunk) > runner.config.max_fan_out:
                     raise FanOutError(name, start + len(chunk), runner.config.max_fan_out)
             if chunk:
-                await runner._put(grant, self.lease, key, start, chunk)
+                await runner.put(grant, self.lease, key, start, chunk)
             self._sequence_length = start + len(chunk)
 
         return collect
@@ -428,7 +428,9 @@ class _OneStep:
             started_at=datetime.fromtimestamp(grant.run_started_at, UTC),
             attempt=failures + 1,
             item_index=None if item is None else item.number,
-            deadline=None if grant.deadline is None else datetime.fromtimestamp(grant.deadline, UTC),
+            deadline=None
+            if grant.deadline is None
+            else datetime.fromtimestamp(grant.deadline, UTC),
             broker=self.runner.broker,
             _cancelled=self.cancelled,
             _report=Progress(self.runner.store, grant).report,

@@ -67,7 +67,7 @@ class OnFailure(StrEnum):
     """What the final failure of a step does to its run."""
 
     STOP = "stop"  # the run fails
-    PASS = "pass"  # dependants run, with ``None`` in its place
+    PASS = "pass"  # noqa: S105 - dependants run, with ``None`` in its place
     SKIP = "skip"  # dependants are skipped, all others run
 
 

@@ -485,13 +485,14 @@ local function apply(run) -- save, and wake who waited for a limit: of any run, 
   end
   return list
 end
-local function outputs(run, keys, must_be_whole) -- a number stands for a sequence's length
+local function outputs(run, keys, must_be_whole) -- {key, length} stands for a sequence
   local values = hmget(P .. 'v:' .. run.id, keys)
   for k = 1, #keys do
     local i = tonumber(keys[k])
     if not values[k] and i >= 0 then
       local d = peek(run, i)
-      values[k] = (not must_be_whole or d.s == 'COMPLETED') and d.out or false
+      local shown = d.out and (not must_be_whole or d.s == 'COMPLETED')
+      values[k] = shown and {i, d.out} or false
     end
   end
   return values
@@ -822,6 +823,8 @@ function ops.values() -- keys…
   return run and outputs(run, {unpack(A, 7)}, true) or false
 end
 
+function ops.plan() return load(id) and call('HGET', P .. 'v:' .. id, 'plan') end
+
 function ops.get() -- first and last step wanted
   local run = load(id)
   if not run then return false end
@@ -852,9 +855,9 @@ end
 -- Walk the smallest index and ask the others; a call looks at 2,000 runs at the most and says
 -- where to go on.
 function ops.list_runs() -- (id: the last one seen) since, until, limit, its time or '', indexes…
-  local since, index, fewest, position = tonumber(A[7]), nil, nil, nil
+  local since, index, fewest, position = tonumber(A[7])
   for k = 11, #A do
-    local count = call('ZCOUNT', P .. A[k], since, '(' .. A[8])
+    local count = call('ZCOUNT', P .. A[k], A[7], '(' .. A[8])
     if not fewest or count < fewest then index, fewest = P .. A[k], count end
   end
   if A[10] == '' then
@@ -866,12 +869,14 @@ function ops.list_runs() -- (id: the last one seen) since, until, limit, its tim
     position = call('ZREVRANK', index, id) + (absent and 0 or 1)
     if absent then call('ZREM', index, id) end
   end
-  local found, gone, looked, more, at = {}, {}, 0, true, A[10]
-  while more and looked < 2000 and #found < tonumber(A[9]) do
+  local found, gone, looked, done, at = {}, {}, 0, false, A[10]
+  while not done and looked < 2000 and #found < tonumber(A[9]) do
     local page = call('ZREVRANGE', index, position, position + 99, 'WITHSCORES')
-    more, position, looked = #page == 200, position + 100, looked + 100
+    done, position, looked = #page < 200, position + 100, looked + 100
     for k = 1, #page, 2 do
-      if tonumber(page[k + 1]) < since or #found == tonumber(A[9]) then more = #found > 0 and more break end
+      local older = tonumber(page[k + 1]) < since
+      done = done or older
+      if older or #found == tonumber(A[9]) then break end
       id, at = page[k], page[k + 1]
       local wanted = true
       for j = 11, #A do wanted = wanted and call('ZSCORE', P .. A[j], id) end
@@ -880,7 +885,7 @@ function ops.list_runs() -- (id: the last one seen) since, until, limit, its tim
     end
   end
   for k = 1, #gone do call('ZREM', index, gone[k]) end -- its keys expired
-  return {found, more and 1 or 0, id, at}
+  return {found, done and 1 or 0, id, at}
 end
 
 function ops.delete()
@@ -933,6 +938,11 @@ function ops.announce() -- (id: the worker) record, for how long
   end
   call('ZADD', alive, now + A[8], id)
   call('HSET', records, id, A[7])
+end
+
+function ops.withdraw() -- (id: the worker)
+  call('ZREM', P .. 'workers', id)
+  call('HDEL', P .. 'worker', id)
 end
 
 function ops.workers()

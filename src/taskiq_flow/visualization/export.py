@@ -74,26 +74,25 @@ def detect_critical_path(
 ) -> list[str]:
     """Return the ids along the longest path, which bounds the time of a run from below.
 
-    Nodes count 1 each, or their duration by id (0 for those that are not named). Of two equally
-    long paths, the one whose nodes stand first in the graph is returned.
+    Nodes count 1 each, or their duration by id (0 for those that are not named). Of equally long
+    paths, the one of more nodes is returned, then the one whose nodes stand first in the graph.
     """
     view = view_of(graph)
-    weights = [1.0 if durations is None else durations.get(node.id, 0.0) for node in view.nodes]
     before: list[list[int]] = [[] for _ in view.nodes]
     for source, target in view.pairs():
         before[target].append(source)
-    length = [0.0] * len(view.nodes)
+    length: dict[int, tuple[float, int, int]] = {}
     previous: dict[int, int] = {}
-    order = view.ordering().order
-    for node in order:
-        longest = max(before[node], key=lambda n: (length[n], -n), default=None)
-        length[node] = weights[node]
-        if longest is not None:
-            previous[node] = longest
-            length[node] += length[longest]
-    if not order:
+    for node in view.ordering().order:
+        weight = 1.0 if durations is None else durations.get(view.nodes[node].id, 0.0)
+        time, hops = 0.0, 0
+        if before[node]:
+            previous[node] = max(before[node], key=length.__getitem__)
+            time, hops, _ = length[previous[node]]
+        length[node] = (time + weight, hops + 1, -node)
+    if not length:
         return []
-    path = [max(order, key=lambda n: (length[n], -n))]
+    path = [max(length, key=length.__getitem__)]
     while path[-1] in previous:
         path.append(previous[path[-1]])
     return [view.nodes[index].id for index in reversed(path)]

@@ -52,6 +52,8 @@ def test_edges_are_a_set_that_keeps_its_order(diamond: DAG) -> None:
     assert diamond.edges == again
     assert len(diamond.edges) == 4
     assert diamond.edges[0] in again
+    assert diamond.edges[0] in diamond.edges
+    assert (node("a"), node("b")) not in diamond.edges
     assert list(diamond.edges) == list(diamond.edges)
     assert repr(DAG([node("a"), node("b", "a")]).edges) == "EdgeSet({a → b})"
 
@@ -132,7 +134,7 @@ def test_a_node_is_found_by_task_name_or_output() -> None:
 def test_a_cycle_is_named_from_end_to_end() -> None:
     graph = DAG([node("x"), node("a", "c"), node("b", "a", "x"), node("c", "b"), node("d", "c")])
 
-    with pytest.raises(CycleError, match="^Circular dependency detected: a → b → c → a") as caught:
+    with pytest.raises(CycleError, match=r"^Circular dependency detected: a → b → c → a") as caught:
         graph.topological_sort()
 
     assert caught.value.cycle == ("a", "b", "c", "a")
@@ -165,6 +167,7 @@ def test_an_optional_parameter_is_linked_when_somebody_writes_it() -> None:
     assert names(graph.get_node("tags").dependencies) == ["model", "features"]
     assert graph.external_inputs == []
     assert graph.optional_inputs == ["limit"]
+    assert graph.get_node("tags").optional_inputs == ["model", "limit"]
 
 
 def test_an_input_that_one_node_needs_is_needed_by_the_run() -> None:
@@ -225,6 +228,7 @@ def test_a_node_shows_what_was_said_of_it() -> None:
     assert said.metadata == {"owner": "data team"}
     assert said.task_name.endswith(":load")
     assert repr(said) == "DAGNode('load', inputs=['path'], outputs=['raw'])"
+    assert repr(DAG([said])) == "DAG(1 nodes, 0 edges)"
 
 
 def test_printing_shows_levels_and_dependencies(diamond: DAG) -> None:

@@ -29,6 +29,7 @@ from taskiq_flow.model.records import (
 )
 from taskiq_flow.model.state import Claim, Effects, RunState, SlotStatus
 
+VERBOSE = False
 PACE = transitions.Pace(lease=10.0, kick=7.0)
 AT = tuple[int, int]
 Answer = TypeVar("Answer", bound=Effects | Refusal | None)
@@ -468,6 +469,7 @@ def explore(scenario: Scenario) -> set[RunStatus]:
                 endings.add(after.run.status)
                 further.append((after, here))
         border = further
+        if VERBOSE: print("   ", len(path)+1 if border else 0, len(border), len(seen))
     return endings
 
 

@@ -63,10 +63,41 @@ def test_a_rail_that_passes_is_not_a_joint() -> None:
         """)
 
 
+def test_a_column_is_used_again_when_its_rail_has_ended() -> None:
+    assert render_ascii(graph("ad", "be", "cf", "ag", "dg", nodes="abcdefg")) == drawn("""
+        Pipeline DAG · 7 nodes, 5 edges, 3 levels
+
+        Level 0    ●          a
+                   │ ●        b
+                   │ │ ●      c
+                   │ │ │
+        Level 1    ├─│─│─●    d   ← a
+                   │ ● │ │    e   ← b
+                   │   ● │    f   ← c
+                   │     │
+        Level 2    ●─────╯    g   ← a, d
+        """)
+
+
+def test_a_free_column_between_two_rails_is_taken() -> None:
+    assert render_ascii(graph("be", "ad", "cz", "az", "dz", nodes="abce")) == drawn("""
+        Pipeline DAG · 6 nodes, 5 edges, 3 levels
+
+        Level 0    ●        a
+                   │ ●      b
+                   │ │ ●    c
+                   │ │ │
+        Level 1    │ ● │    e   ← b
+                   ├─● │    d   ← a
+                   │ │ │
+        Level 2    ●─┴─╯    z   ← c, a, d
+        """)
+
+
 def test_statuses_kinds_and_details_are_shown() -> None:
     text = render_ascii(run())
 
-    assert "✓      fetch" in text
+    assert "✓          fetch" in text
     assert "enrich [map]" in text
     assert "✗" in text
     assert "failed after 3 attempts" in text

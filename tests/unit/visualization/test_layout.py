@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def test_nodes_are_ordered_so_that_edges_need_not_cross() -> None:
     assert crossings(crossed) == 0
 
 
-def test_too_many_lanes_are_not_made(monkeypatch) -> None:
+def test_too_many_lanes_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "MAX_LANES", 3)
     chain = [(n, n + 1) for n in range(9)]
 
@@ -73,7 +74,7 @@ def test_slots_of_a_level_never_overlap(drawn: tuple[int, list[Pair]]) -> None:
 
     centres = place(layers, sizes, gap=5, lane_gap=3)
 
-    assert min(centres[s] - sizes[s] / 2 for s in range(slots)) == 0
+    assert min(centres[s] - sizes[s] / 2 for s in range(slots)) == pytest.approx(0)
     for level in layers.levels:
         for above, below in pairwise(level):
             room = (sizes[above] + sizes[below]) / 2 + 3

@@ -39,7 +39,11 @@ def test_nodes_are_coloured_by_place_or_by_status() -> None:
     by_place = MermaidGenerator(graph("ab", "bc", "ac")).to_mermaid_with_styling()
     by_status = MermaidGenerator(run()).to_mermaid_with_styling()
 
-    assert re.findall(r"class (\S+ \w+)$", by_place, re.M) == ["n0 start", "n1 step", "n2 output"]
+    assert re.findall(r"class (\S+ \w+)$", by_place, re.MULTILINE) == [
+        "n0 start",
+        "n1 step",
+        "n2 output",
+    ]
     assert "class n0,n1 completed" in by_status
     assert by_status.count("classDef") == 8
     assert "classDef start" not in by_status

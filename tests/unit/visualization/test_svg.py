@@ -110,7 +110,7 @@ def test_colours_follow_the_reader_and_stay_inside_the_picture() -> None:
 
     assert "@media(prefers-color-scheme:dark)" in style
     assert "prefers-reduced-motion" in style
-    selectors = re.findall(r"^([^@{}\n][^{}]*)\{", style, re.M)
+    selectors = re.findall(r"^([^@{}\n][^{}]*)\{", style, re.MULTILINE)
     assert selectors
     for group in selectors:
         assert all(s.strip().startswith(".taskiq-flow") for s in group.split(","))

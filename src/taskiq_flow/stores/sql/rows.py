@@ -42,14 +42,16 @@ RUN_SHOWN: Final = (
 )
 RUN_CREATED: Final = (
     *("namespace", "run_id", "name", "kind", "key", "tags", "meta", "queue", "parent"),
-    *("backlog", "publish", "max_parallel", "total", "created_at", "deadline", "logged"),
+    *("backlog", "publish", "max_parallel", "total", "logged", "created_at", "deadline"),
     *RUN_CHANGES,
 )
 
 STEP_FIXED: Final = ("name", "task", "kind", "event", "rules", "blob")
 STEP_CHANGES: Final = (
     *("status", "waiting_for", "skipped", "started_at", "ended_at", "attempt", "lost", "error"),
-    *("retry_at", "out_length", "length", "cursor", "items_left", "failed", "retrying"),
+    *("retry_at", "out_length", "length", "cursor", "items_left", "failed"),
+    # Not of the state: how many rows the step has in `retry`, where the items of a map lie.
+    *("retrying", "items_key"),
 )
 STEP_SHOWN: Final = (
     *("idx", "name", "task", "kind", "status", "started_at", "ended_at", "attempt", "lost"),
@@ -120,10 +122,10 @@ def from_run(state: RunState, seq: int, turn: int) -> tuple[Any, ...]:
     )
 
 
-def from_new(new: NewRun, state: RunState, seq: int) -> tuple[Any, ...]:
-    """Write `RUN_CREATED`."""
+def from_new(new: NewRun, namespace: str) -> tuple[Any, ...]:
+    """Write `RUN_CREATED` but for what the state tells."""
     return (
-        new.namespace,
+        namespace,
         new.run_id,
         new.name,
         new.kind,
@@ -136,10 +138,6 @@ def from_new(new: NewRun, state: RunState, seq: int) -> tuple[Any, ...]:
         int(new.publish),
         new.max_parallel,
         len(new.steps),
-        state.created_at,
-        state.deadline,
-        0,
-        *from_run(state, seq, 0),
     )
 
 
@@ -174,8 +172,7 @@ def to_step(row: Row) -> StepState:
         on_failure=OnFailure(on_failure),
         limits=tuple(Limit(*limit) for limit in limits),
     )
-    # The last one counts rows of another table, see `LoadedRun`.
-    return StepState(record, StepStatus(status), *changes[:-1])
+    return StepState(record, StepStatus(status), *changes[:-2])
 
 
 def from_record(record: StepRecord) -> tuple[Any, ...]:
@@ -196,7 +193,7 @@ def from_record(record: StepRecord) -> tuple[Any, ...]:
     )
 
 
-def from_step(step: StepState, retrying: int) -> tuple[Any, ...]:
+def from_step(step: StepState, retrying: int, items_key: int | None) -> tuple[Any, ...]:
     """Write `STEP_CHANGES`."""
     return (
         step.status.value,
@@ -214,6 +211,7 @@ def from_step(step: StepState, retrying: int) -> tuple[Any, ...]:
         step.left,
         step.failed,
         retrying,
+        items_key,
     )
 
 

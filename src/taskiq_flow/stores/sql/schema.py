@@ -158,6 +158,7 @@ step = _table(
     Column("items_left", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
     Column("retrying", Integer, nullable=False),  # rows of the step in `retry`
+    Column("items_key", _BIG),  # where a map finds its items, once they are known
     # Written apart from them:
     Column("progress", LargeBinary),
 )
@@ -280,16 +281,19 @@ hold = _table(
     Column("until", Double, nullable=False),
 )
 
-queuer = _table(
-    "queuer",
-    _key("namespace", Text()),
-    _key("key", Text()),
-    _key("run_id", Text()),
-    _key("step", Integer()),
-    _key("slot", Integer()),
-    Column("since", Double, nullable=False),
+queuer = Table(
+    f"{PREFIX}queuer",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),
+    Column("namespace", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("slot", Integer, nullable=False),
+    UniqueConstraint("namespace", "key", "run_id", "step", "slot", name=f"{PREFIX}queuer_once"),
+    sqlite_autoincrement=True,
 )
-"""Slots that found a limit used up, the longest waiting first."""
+"""Slots that found a limit used up, in the order in which they came."""
 
 worker = _table(
     "worker",

@@ -64,6 +64,10 @@ class Writes:
         if rows:
             self.rows.setdefault(target, []).extend(rows)
 
+    def include(self, others: Writes) -> None:
+        for target, rows in others.rows.items():
+            self.add(target, *rows)
+
 
 class ConflictError(Exception):
     """A row that was to be inserted is there already; the operation was undone."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     union_all,
     update,
 )
@@ -194,6 +195,11 @@ LIMIT = (
     .with_for_update()
 )
 
+NEW_LIMIT = text(
+    f"INSERT INTO {s.limit.name} (namespace, key, next_at) VALUES (:namespace, :key, 0) "
+    "ON CONFLICT DO NOTHING"
+)
+
 HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
     s.hold.c.namespace == bindparam("namespace"), s.hold.c.key == bindparam("key")
 )
@@ -202,7 +208,7 @@ _queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot)
 _queued = and_(
     s.queuer.c.namespace == bindparam("namespace"), s.queuer.c.key == bindparam("key")
 )
-FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.since).limit(1)
+FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.id).limit(1)
 QUEUER = select(*_queuer).where(
     _queued,
     s.queuer.c.run_id == bindparam("run_id"),

@@ -14,7 +14,7 @@ import pydantic.dataclasses
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, computed_field
 
-from taskiq_flow.engine.codec import decode, encode, register_codec
+from taskiq_flow.codec.values import decode, encode, register_codec
 from taskiq_flow.exceptions import CodecRegistrationError, UndecodableValueError
 
 
@@ -54,7 +54,7 @@ class Strict(BaseModel):
 
 
 class Aliased(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
 
     count: int = Field(alias="howMany")
     size: int = Field(1, validation_alias="in", serialization_alias="out")

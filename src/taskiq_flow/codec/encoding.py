@@ -20,7 +20,7 @@ from uuid import UUID
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
-from taskiq_flow.engine.decoding import known_zones, looks_tagged, parse
+from taskiq_flow.codec.decoding import known_zones, looks_tagged, parse
 from taskiq_flow.exceptions import UnserializableValueError
 
 MAX_DEPTH = 200
@@ -215,7 +215,7 @@ def _dump_enum(walk: _Walk, value: Enum, way: _Way | None) -> object:
 def _dump_model(walk: _Walk, value: BaseModel, way: _Way | None) -> object:
     try:
         # Python mode keeps the types of nested values; round trip leaves computed fields out.
-        fields = value.model_dump(round_trip=True, warnings=False)
+        fields = value.model_dump(by_alias=False, round_trip=True, warnings=False)
     except Exception as error:  # noqa: BLE001 - serializers are foreign code
         walk.refuse(value, way, f"its model_dump() failed ({error})", error)
     return _dump_record(walk, fields, way)

@@ -62,10 +62,8 @@ def fit(value: Any, annotation: Any) -> Any:
         annotation = container_of((*get_args(annotation), Any)[0])
     try:
         return _adapter_of(annotation).validate_python(
-            # A strict model was checked when it was made; its enums come back as values.
             (value,),
-            strict=False,
-            by_alias=True,
+            strict=False,  # a strict model was checked when made; its enums are values now
             by_name=True,
         )[0]
     except ValidationError as error:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
 
-from taskiq_flow.engine.codec import decode, encode
+from taskiq_flow.codec.values import decode, encode
 from taskiq_flow.exceptions import (
     PayloadTooLargeError,
     UndecodableValueError,

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from taskiq_flow.engine.codec import decode, encode
+from taskiq_flow.codec.values import decode, encode
 
 ANY_CHARACTER = st.characters(exclude_categories=())
 

@@ -42,8 +42,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from taskiq_flow.engine.decoding import LOADERS, fit, parse
-from taskiq_flow.engine.encoding import (
+from taskiq_flow.codec.decoding import LOADERS, fit, parse
+from taskiq_flow.codec.encoding import (
     CHECKED,
     TRUSTED,
     is_known,

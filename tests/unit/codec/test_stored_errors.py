@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taskiq.exceptions import TaskiqError, TaskiqResultTimeoutError
 
-from taskiq_flow.engine.codec import encode
-from taskiq_flow.engine.stored_errors import (
+from taskiq_flow.codec.values import encode
+from taskiq_flow.codec.errors import (
     StoredError,
     decode_error,
     encode_error,

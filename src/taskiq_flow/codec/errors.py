@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import taskiq.exceptions
 
 import taskiq_flow.exceptions
-from taskiq_flow.engine.codec import decode, encode
-from taskiq_flow.engine.encoding import comes_back_whole, type_name
+from taskiq_flow.codec.encoding import comes_back_whole, type_name
+from taskiq_flow.codec.values import decode, encode
 from taskiq_flow.exceptions import (
     CodecRegistrationError,
     PayloadTooLargeError,

@@ -1,0 +1,207 @@
+"""What every kind of pipeline can be told: how it fails, how long it may take, what it is called."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, TextIO
+
+from taskiq import AsyncBroker
+from typing_extensions import Self
+
+from taskiq_flow.compile import (
+    ExceptionKinds,
+    OnError,
+    Policies,
+    Routing,
+    check_retry,
+    names_of,
+    positive,
+)
+from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.launch import RunOptions, routing_of
+from taskiq_flow.plan import RetryPolicy
+from taskiq_flow.task import PipelineTask
+from taskiq_flow.visualization import DAGVisualizer, GraphView, print_ascii, render_svg
+
+
+class BasePipeline(ABC):
+    """A definition that can be run any number of times, also at the same time.
+
+    Every ``with_…`` method changes the definition and returns it. A run keeps the definition that
+    it was started with.
+    """
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        *,
+        max_parallel: int | None = None,
+        timeout: float | None = None,
+        pipeline_id: str | None = None,
+    ) -> None:
+        positive("max_parallel", max_parallel)
+        positive("timeout", timeout)
+        self.broker = broker
+        self.tracking: Any = None
+        self._policies = Policies()
+        self._options = RunOptions(
+            key=pipeline_id, timeout_seconds=timeout, max_parallel=max_parallel
+        )
+        self._name = ""
+        self._last_run_id: str | None = None
+
+    # -- what it is called
+
+    @property
+    def pipeline_id(self) -> str | None:
+        """The name given to its runs; without one, the id of the run that was started last.
+
+        While a run of that name is going, another is not started (`DuplicatePipelineError`), so a
+        name serves as an idempotency key. Set None to give up the name.
+        """
+        return self._options.key or self._last_run_id
+
+    @pipeline_id.setter
+    def pipeline_id(self, name: str | None) -> None:
+        self._options = replace(self._options, key=name)
+
+    def with_id(self, pipeline_id: str | None) -> Self:
+        """Name the runs; see `pipeline_id`."""
+        self.pipeline_id = pipeline_id
+        return self
+
+    def with_name(self, name: str) -> Self:
+        """Say what listings and pictures call this pipeline; many runs may have one name."""
+        self._name = name
+        self._changed()
+        return self
+
+    def with_tags(self, *tags: str) -> Self:
+        """Add words by which runs can be listed."""
+        self._options = replace(self._options, tags=(*self._options.tags, *tags))
+        return self
+
+    def with_labels(self, **labels: Any) -> Self:
+        """Add Taskiq labels to every step; a task's own label of that name goes before it."""
+        self._set_policies(labels={**self._policies.labels, **labels})
+        return self
+
+    # -- how it is run
+
+    def with_timeout(self, seconds: float | None) -> Self:
+        """Fail a run that is still going after so many seconds; its running steps are cancelled."""
+        positive("timeout", seconds)
+        self._options = replace(self._options, timeout_seconds=seconds)
+        return self
+
+    def with_retry(  # noqa: PLR0913 - each is one field of the policy
+        self,
+        max_attempts: int = 3,
+        delay: float = 1,
+        backoff: float = 2,
+        *,
+        max_delay: float = 300,
+        jitter: bool = True,
+        max_total: float | None = None,
+        retry_on: ExceptionKinds = (),
+        no_retry_on: ExceptionKinds = (),
+        policy: RetryPolicy | None = None,
+    ) -> Self:
+        """Try failed steps again; ``max_attempts`` counts the first try. Times are in seconds.
+
+        A task's own labels (``retry_on_error``, ``max_retries``, ``delay``) go before its
+        ``@pipeline_task(retries=...)``, and that before this.
+
+        Raises:
+            InvalidTaskOptionError: A number makes no sense.
+        """
+        self._set_policies(
+            retry=check_retry(
+                policy
+                or RetryPolicy(
+                    max_attempts=max_attempts,
+                    delay=delay,
+                    backoff=backoff,
+                    max_delay=max_delay,
+                    jitter=jitter,
+                    max_total=max_total,
+                    retry_on=names_of(retry_on),
+                    no_retry_on=names_of(no_retry_on),
+                )
+            )
+        )
+        return self
+
+    def on_error(self, mode: str | OnError) -> Self:
+        """Say what the final failure of a step does: "stop", "continue" or "retry".
+
+        Stop fails the run. Continue goes on: the next step of a chain gets None, in a graph the
+        steps that need the failed one are skipped, in a map None stands in the item's place.
+        Retry applies the default retry policy (3 tries), then stops.
+
+        Raises:
+            InvalidTaskOptionError: There is no such mode.
+        """
+        try:
+            chosen = OnError(mode)
+        except ValueError:
+            modes = ", ".join(repr(known.value) for known in OnError)
+            raise InvalidTaskOptionError("on_error", mode, f"must be one of {modes}") from None
+        self._set_policies(on_error=chosen)
+        return self
+
+    def with_context(self, enable: bool = True) -> Self:
+        """Also hand the context to parameters that are merely named ``context``.
+
+        Those annotated with `PipelineContext` receive it anyway.
+        """
+        self._set_policies(context_by_name=enable)
+        return self
+
+    def with_tracking(self, manager: Any = None, *, enabled: bool = True) -> Self:
+        """Remember a tracking manager; ``enabled=False`` forgets it."""
+        self.tracking = manager if enabled else None
+        return self
+
+    # -- pictures
+
+    @abstractmethod
+    def to_view(self) -> GraphView:
+        """What every drawing of this package takes."""
+
+    def print_dag(self, file: TextIO | None = None) -> None:
+        """Write the steps as text: their levels, and what each one needs."""
+        print_ascii(self.to_view(), file)
+
+    def visualize(self) -> dict[str, Any]:
+        """Return nodes, edges and levels as JSON values."""
+        return DAGVisualizer(self.to_view()).to_json()
+
+    def visualize_dot(self) -> str:
+        """Return the steps in Graphviz's language."""
+        return DAGVisualizer(self.to_view()).to_dot()
+
+    def visualize_mermaid(self) -> str:
+        """Return the steps as a Mermaid flowchart."""
+        return DAGVisualizer(self.to_view()).to_mermaid()
+
+    def _repr_html_(self) -> str:
+        return render_svg(self.to_view())
+
+    # -- for the kinds of pipelines
+
+    @abstractmethod
+    def _changed(self) -> None:
+        """Forget what was compiled; called when the definition changes."""
+
+    @property
+    def _routing(self) -> Routing:
+        return routing_of(self.broker)
+
+    def _set_policies(self, **changes: Any) -> None:
+        self._policies = replace(self._policies, **changes)
+        self._changed()
+
+    def _started(self, task: PipelineTask[Any]) -> None:
+        self._last_run_id = task.task_id

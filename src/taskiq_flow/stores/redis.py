@@ -1,0 +1,430 @@
+"""A run store in Redis: every operation is one call of the script beside this file."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from taskiq_flow.exceptions import (
+    BacklogFullError,
+    DuplicatePipelineError,
+    DuplicateTickError,
+    RunNotFoundError,
+    StoreError,
+    StoreFormatError,
+    StoreUnavailableError,
+)
+from taskiq_flow.model.records import (
+    Address,
+    EventRecord,
+    Finished,
+    Grant,
+    LostReason,
+    NewRun,
+    Outcome,
+    Items,
+    Ready,
+    Refusal,
+    RefusalReason,
+    RunFilter,
+    RunSnapshot,
+    RunStatus,
+    StepSnapshot,
+    Value,
+    Wake,
+    WakeKind,
+    WorkerRecord,
+)
+from taskiq_flow.stores import redis_rows as rows
+from taskiq_flow.stores.base import (
+    CHUNK,
+    FORMAT_VERSION,
+    EndListener,
+    Ending,
+    Held,
+    Page,
+    RunStore,
+    StoreOptions,
+)
+from taskiq_flow.stores.redis_rows import Argument
+from taskiq_flow.stores.redis_wire import RedisEar, RedisWire, ReplyError
+
+logger = logging.getLogger(__name__)
+
+SCRIPT = resources.files(__package__).joinpath("redis.lua").read_bytes()
+SCRIPT_HASH = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
+
+BLOCK_SECONDS = 5.0
+"""How long one read of the feed waits in the server before it is asked again."""
+
+
+class RedisRunStore(RunStore):
+    """Runs in a Redis server (6.2 or newer), as durable as that server is.
+
+    One store belongs to one event loop and holds one connection, one more while it listens for
+    ends, and one for each reader that waits for the feed. ``clock`` replaces the server's (for
+    tests). ``timeout_seconds`` bounds how long a silent server is waited for, ``retry_seconds``
+    how long an absent one. Other keyword arguments go to redis-py's connection.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        url: str,
+        options: StoreOptions | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+        prefix: str = "taskiq_flow:",
+        **client_options: Any,
+    ) -> None:
+        super().__init__(url, options or StoreOptions())
+        self._clock, self._prefix, self._client_options = clock, prefix, client_options
+        self._base = f"{{{prefix}{self.options.namespace}}}:"
+        pace, retention = self.options.pace, self.options.retention_seconds
+        self._pace = (repr(pace.lease), repr(pace.kick), int(retention * 1000))
+        self._wire = RedisWire(url, **client_options)
+        self._idle_followers: list[RedisWire] = []
+        self._listeners: list[EndListener] = []
+        self._ear: RedisEar | None = None
+
+    async def open(self) -> None:
+        await self._call("SCRIPT", "LOAD", SCRIPT)
+        key = self._key("format")
+        await self._call("SET", key, FORMAT_VERSION, "NX")
+        found = (await self._call("GET", key)).decode()
+        if found != FORMAT_VERSION:
+            raise StoreFormatError(self._wire.shown_url, found, FORMAT_VERSION)
+
+    async def close(self) -> None:
+        if self._ear is not None:
+            await self._ear.close()
+            self._ear = None
+        while self._idle_followers:
+            await self._idle_followers.pop().close()
+        await self._wire.close()
+
+    def twin(self) -> RedisRunStore:
+        return RedisRunStore(
+            self.url,
+            self.options,
+            clock=self._clock,
+            prefix=self._prefix,
+            **self._client_options,
+        )
+
+    def _key(self, suffix: str) -> str:
+        return self._base + suffix
+
+    async def _call(self, *command: Argument) -> Any:
+        try:
+            return await self._wire.call(*command)
+        except ReplyError as error:
+            raise StoreError(f"The run store {self._wire.shown_url} answered: {error}") from error
+
+    async def _run(self, operation: str, *arguments: Argument) -> Any:
+        now = "" if self._clock is None else repr(self._clock())
+        rest = (1, self._base, operation, now, *self._pace, *arguments)
+        try:
+            return await self._wire.call("EVALSHA", SCRIPT_HASH, *rest)
+        except ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise StoreError(
+                    f"The run store {self._wire.shown_url} answered: {error}"
+                ) from error
+        return await self._call("EVAL", SCRIPT, *rest)
+
+    # -- the life of a run
+
+    async def create(
+        self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
+    ) -> tuple[Ready, ...]:
+        part: list[Argument] | None = None
+        for following in rows.parts(new, items or {}):
+            if part is not None and not await self._run("part", new.run_id, *part):
+                break  # it was sealed before: this call is a repetition
+            part = following
+        reply = await self._run(
+            "create", new.run_id, rows.header(new), rows.setup(new), *(part or ())
+        )
+        match reply[0]:
+            case b"key":
+                raise DuplicatePipelineError(new.key or "", reply[1].decode())
+            case b"tick":
+                raise DuplicateTickError(new.tick or "")
+            case b"backlog":
+                raise BacklogFullError(*(new.backlog or ("", 0)))
+            case b"expired":
+                raise StoreUnavailableError(
+                    self._wire.shown_url, "parts of the run expired while it was being created"
+                )
+            case _:
+                return rows.ready(reply[1])
+
+    async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
+        reply = await self._run("start", *address, token, want)
+        if not reply[0]:
+            return rows.grant(address.run_id, reply[1])
+        retry_at = float(reply[1]) if len(reply) > 1 else None
+        return Refusal(RefusalReason(reply[0].decode()), retry_at)
+
+    async def finish(
+        self, address: Address, token: str, outcome: Outcome, next_token: str | None
+    ) -> Finished:
+        want = outcome.want if isinstance(outcome, Items) else 1
+        told = rows.outcome_arguments(outcome)
+        reply = await self._run("finish", *address, token, next_token or "", want, *told)
+        return rows.finished(address.run_id, reply)
+
+    async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
+        lost: dict[str, LostReason] = {}
+        for first in range(0, len(held), CHUNK):
+            arguments: list[Argument] = []
+            for lease in held[first : first + CHUNK]:
+                arguments += (*lease.address, lease.token)
+            reply = await self._run("renew", *arguments)
+            for token, reason in zip(reply[::2], reply[1::2], strict=True):
+                lost[token.decode()] = LostReason(reason.decode())
+        return lost
+
+    async def release(
+        self, address: Address, token: str, *, delay_seconds: float = 0.0
+    ) -> tuple[Ready, ...]:
+        return rows.ready(await self._run("release", *address, token, repr(delay_seconds)))
+
+    async def due(self, queues: Sequence[str], *, limit: int = 100) -> tuple[Wake, ...]:
+        return rows.wakes(await self._run("due", "", limit, *queues))
+
+    async def settle(self, run_id: str, kind: WakeKind) -> None:
+        await self._run("settle", run_id, kind)
+
+    async def cancel(self, run_id: str, reason: str) -> bool:
+        return bool(await self._run("cancel", run_id, reason, secrets.token_hex(8)))
+
+    async def resume(self, address: Address, note: str) -> tuple[Ready, ...]:
+        return rows.ready(await self._run("resume", *address, note))
+
+    async def send_event(self, run_id: str, name: str, payload: bytes) -> tuple[Ready, ...] | None:
+        reply = await self._run("send_event", run_id, name, payload)
+        return None if reply is None else rows.ready(reply)
+
+    # -- values
+
+    async def put_items(self, held: Held, key: int, start: int, values: Sequence[bytes]) -> bool:
+        return bool(await self._run("put_items", *held.address, held.token, key, start, *values))
+
+    async def items(self, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for first in range(start, stop, CHUNK):
+            numbers = range(first, min(first + CHUNK, stop))
+            found += await self._call("HMGET", self._key(f"q:{run_id}:{key}"), *numbers)
+        return found
+
+    async def values(self, run_id: str, keys: Sequence[int]) -> dict[int, Value]:
+        found: dict[int, Value] = {}
+        for first in range(0, len(keys), CHUNK):
+            page = keys[first : first + CHUNK]
+            reply = await self._run("values", run_id, *page)
+            found |= {} if reply is None else rows.values(page, reply)
+        return found
+
+    # -- reading
+
+    async def get(self, run_id: str, *, steps: bool = True) -> RunSnapshot | None:
+        reply = await self._run("get", run_id, 0, CHUNK - 1 if steps else -1)
+        if reply is None:
+            return None
+        run = rows.snapshot(reply[0])
+        if not steps:
+            return run
+        # Later pages may be younger than the first, never older: a step that has ended by then
+        # is shown in a run that had not.
+        found: list[StepSnapshot] = [rows.step_snapshot(row, run.status) for row in reply[1]]
+        for first in range(CHUNK, run.total, CHUNK):
+            reply = await self._run("get", run_id, first, first + CHUNK - 1)
+            found += [rows.step_snapshot(row, run.status) for row in (reply or (None, ()))[1]]
+        return rows.with_steps(run, found)
+
+    async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
+        reply = await self._run("ending", run_id, *keys[:CHUNK])
+        if reply is None:
+            return None
+        if reply == b"gone":
+            raise RunNotFoundError(run_id)
+        found = rows.values(keys[:CHUNK], reply[1])
+        if len(keys) > CHUNK:
+            found |= await self.values(run_id, keys[CHUNK:])
+        return Ending(rows.snapshot(reply[0]), found)
+
+    async def find(self, key: str) -> str | None:
+        run_id = await self._call("GET", self._key(f"key:{key}"))
+        return None if run_id is None else run_id.decode()
+
+    async def plan(self, run_id: str) -> bytes | None:
+        return await self._run("plan", run_id)
+
+    async def list_runs(
+        self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        since = "-inf" if which.since is None else repr(which.since)
+        until = "inf" if which.until is None else repr(which.until)
+        at, _, last = (cursor or "").partition(" ")
+        found: list[RunSnapshot] = []
+        whole = False
+        while not whole and len(found) <= limit:
+            wanted = limit + 1 - len(found)
+            page, whole, last, at = await self._run(
+                "list_runs", last, since, until, wanted, at, *rows.indexes_of(which)
+            )
+            found += map(rows.snapshot, page)
+        if len(found) <= limit:
+            return Page(tuple(found), None)
+        shown = found[limit - 1]
+        return Page(tuple(found[:limit]), f"{shown.created_at!r} {shown.run_id}")
+
+    async def delete(self, run_id: str) -> bool:
+        return bool(await self._run("delete", run_id))
+
+    async def purge(self, *, before: float, limit: int = 1000) -> int:
+        removed = 0
+        while removed < limit:
+            count = await self._run("purge", "", repr(before), min(100, limit - removed))
+            removed += count
+            if not count:
+                break
+        return removed
+
+    async def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EventRecord]:
+        found = await self._call("LRANGE", self._key(f"e:{run_id}"), after, after + limit - 1)
+        return [rows.event(run_id, after + k, row) for k, row in enumerate(found, 1)]
+
+    async def feed(
+        self, *, after: str | None = None, limit: int = 1000, wait_seconds: float = 0.0
+    ) -> tuple[list[EventRecord], str]:
+        key = self._key("feed")
+        if after is None:
+            newest = await self._call("XREVRANGE", key, "+", "-", "COUNT", 1)
+            after = newest[0][0].decode() if newest else "0-0"
+        position, _, skipped = after.partition("/")
+        if skipped:  # the last page ended inside this entry
+            entries = await self._call("XRANGE", key, position, "+", "COUNT", limit)
+        else:
+            entries = await self._entries(key, position, limit, wait_seconds)
+        found: list[EventRecord] = []
+        for name, fields in entries:
+            events = rows.entry(fields)
+            first = int(skipped) if skipped and name.decode() == position else 0
+            room = limit - len(found)
+            found += events[first : first + room]
+            if len(events) - first > room:
+                return found, f"{name.decode()}/{first + room}"
+            after = name.decode()
+        return found, after
+
+    async def _entries(self, key: str, position: str, limit: int, wait_seconds: float) -> list[Any]:
+        until = time.monotonic() + wait_seconds
+        reply = await self._call("XREAD", "COUNT", limit, "STREAMS", key, position)
+        wait = until - time.monotonic()
+        if reply is not None or wait <= 0:
+            return [] if reply is None else reply[0][1]
+        # A connection of its own: all calls behind a read that blocks would wait with it.
+        follower = self._follower()
+        try:
+            while reply is None and wait > 0:
+                block = max(1, int(min(wait, BLOCK_SECONDS) * 1000))
+                reply = await follower.call(
+                    "XREAD", "COUNT", limit, "BLOCK", block, "STREAMS", key, position
+                )
+                wait = until - time.monotonic()
+        except BaseException:
+            await follower.close()
+            raise
+        self._idle_followers.append(follower)
+        return [] if reply is None else reply[0][1]
+
+    def _follower(self) -> RedisWire:
+        if self._idle_followers:
+            return self._idle_followers.pop()
+        return RedisWire(self.url, **{**self._client_options, "timeout_seconds": 2 * BLOCK_SECONDS})
+
+    # -- notes that steps leave while they run
+
+    async def note_progress(self, run_id: str, step: int, progress: bytes) -> None:
+        await self._run("note_progress", run_id, step, progress)
+
+    async def append_log(self, run_id: str, lines: Sequence[bytes]) -> None:
+        for first in range(0, len(lines), CHUNK):
+            await self._run("append_log", run_id, *lines[first : first + CHUNK])
+
+    async def log(
+        self, run_id: str, *, after: int = 0, limit: int = 1000
+    ) -> tuple[list[bytes], int]:
+        start, lines = await self._run("log", run_id, after, limit)
+        return lines, start + len(lines)
+
+    # -- who waits, who works
+
+    async def listen(self, listener: EndListener) -> bool:
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+        if self._ear is None:
+            self._ear = RedisEar(self.url, self._key("ended"), self._heard, **self._client_options)
+        await self._ear.ready()
+        return True
+
+    def _heard(self, message: bytes) -> None:
+        run_id, _, status = message.decode().rpartition(" ")
+        for listener in self._listeners:
+            try:
+                listener(run_id, RunStatus(status))
+            except Exception:  # foreign code: it must not cost the others their message
+                logger.exception("A listener failed on the end of run %s", run_id)
+
+    async def ended_among(self, run_ids: Sequence[str]) -> dict[str, RunStatus]:
+        found: dict[str, RunStatus] = {}
+        for first in range(0, len(run_ids), CHUNK):
+            reply = await self._run("ended_among", *run_ids[first : first + CHUNK])
+            for run_id, status in zip(reply[::2], reply[1::2], strict=True):
+                found[run_id.decode()] = RunStatus(status.decode())
+        return found
+
+    async def announce(self, worker: WorkerRecord, *, ttl_seconds: float) -> None:
+        record = rows.worker_argument(worker)
+        await self._run("announce", worker.worker_id, record, repr(ttl_seconds))
+
+    async def withdraw(self, worker_id: str) -> None:
+        await self._run("withdraw", worker_id)
+
+    async def workers(self) -> list[WorkerRecord]:
+        return [rows.worker(row) for row in await self._run("workers", "")]
+
+    async def health(self) -> dict[str, Any]:
+        began = time.perf_counter()
+        await self._call("PING")
+        latency = (time.perf_counter() - began) * 1000
+        info = dict(
+            line.split(":", 1)
+            for line in (await self._call("INFO")).decode().splitlines()
+            if ":" in line
+        )
+        try:
+            policy = (await self._wire.call("CONFIG", "GET", "appendfsync"))[1].decode()
+        except (ReplyError, StoreUnavailableError, IndexError):  # often forbidden where managed
+            policy = None
+        append_only = info.get("aof_enabled") == "1"
+        eviction = info.get("maxmemory_policy")
+        return {
+            "store": "redis",
+            "namespace": self.options.namespace,
+            "redis_version": info.get("redis_version"),
+            "appendonly": append_only,
+            "appendfsync": policy,
+            "maxmemory_policy": eviction,
+            "durable": append_only and eviction == "noeviction",
+            "latency_ms": round(latency, 3),
+        }

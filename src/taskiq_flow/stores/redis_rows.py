@@ -1,0 +1,413 @@
+"""Runs as the arguments that redis.lua takes, and its replies as records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from taskiq_flow.model.records import (
+    NONE_VALUE,
+    Aborted,
+    Address,
+    Done,
+    DoneSequence,
+    EventRecord,
+    EventType,
+    Expanded,
+    Failed,
+    Finished,
+    Grant,
+    ItemGrant,
+    Items,
+    Join,
+    Limit,
+    NewRun,
+    Outcome,
+    Parked,
+    Ready,
+    Retry,
+    RunFilter,
+    RunSnapshot,
+    RunStatus,
+    SequenceValue,
+    StepKind,
+    StepRecord,
+    StepSnapshot,
+    StepStatus,
+    Value,
+    Wake,
+    WakeKind,
+    WorkerRecord,
+    bound_items_key,
+)
+from taskiq_flow.stores.base import CHUNK
+
+Argument: TypeAlias = bytes | str | int | float
+Row: TypeAlias = list[Any]
+
+PART_BYTES = 1 << 20
+"""Bytes after which a run in creation is sent in another part."""
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+def header(new: NewRun) -> str:
+    """What only readers of a run need."""
+    return _json(
+        {
+            "namespace": new.namespace,
+            "name": new.name,
+            "key": new.key,
+            "kind": new.kind,
+            "tags": new.tags,
+            "parent": new.parent,
+            "total": len(new.steps),
+        }
+    )
+
+
+def setup(new: NewRun) -> str:
+    """What the script needs to know of the run as a whole; absent, never null."""
+    waiting = _waiting(new)
+    facts = {
+        "rem": len(new.steps) - len(new.done),
+        "last": len(new.steps) - 1,
+        "open": [index for index, count in waiting.items() if not count and index not in new.done],
+        "queue": new.queue,
+        "indexes": indexes(new.name, new.kind, new.tags),
+        "key": new.key,
+        "tick": new.tick,
+        "timeout": new.timeout_seconds,
+        "most": new.max_parallel,
+        "publish": new.publish or None,
+        "parent": None if new.parent is None else _json(new.parent),
+    }
+    if new.backlog is not None:
+        facts["backlog"], facts["backlog_most"] = new.backlog
+    return _json({name: fact for name, fact in facts.items() if fact is not None})
+
+
+def indexes(name: str, kind: str, tags: Iterable[str]) -> list[str]:
+    """The indexes that a run stays in, whatever becomes of it."""
+    return ["i:all", f"i:n:{name}", f"i:k:{kind}", *(f"i:t:{tag}" for tag in dict.fromkeys(tags))]
+
+
+def indexes_of(which: RunFilter) -> list[str]:
+    """The indexes whose common runs a filter asks for."""
+    asked = {"s": which.status, "n": which.name, "k": which.kind, "t": which.tag}
+    return [f"i:{kind}:{value}" for kind, value in asked.items() if value is not None] or ["i:all"]
+
+
+def parts(new: NewRun, items: Mapping[int, Iterable[bytes]]) -> Iterator[list[Argument]]:
+    """A run's fields in groups of one key each, so much at a time as one call should carry.
+
+    The items of a ``done`` step are its output; those of others are what they map over.
+    """
+    groups: dict[str, list[Argument]] = {}
+    count = size = 0
+    for key, field, value in _fields(new, items):
+        groups.setdefault(key, []).extend((field, value))
+        count, size = count + 2, size + len(value)
+        if count >= CHUNK or size >= PART_BYTES:
+            yield _flat(groups)
+            groups, count, size = {}, 0, 0
+    yield _flat(groups)
+
+
+def _flat(groups: Mapping[str, list[Argument]]) -> list[Argument]:
+    flat: list[Argument] = []
+    for key, fields in groups.items():
+        flat.extend((key, len(fields), *fields))
+    return flat
+
+
+def _fields(
+    new: NewRun, items: Mapping[int, Iterable[bytes]]
+) -> Iterator[tuple[str, str, bytes | str]]:
+    run, values = f"r:{new.run_id}", f"v:{new.run_id}"
+    waiting = _waiting(new)
+    events: dict[str, list[int]] = {}
+    for step in new.steps:
+        index = step.index
+        yield run, f"h{index}", _record(step, new, waiting[index])
+        yield run, f"b{index}", step.blob
+        if step.successors:
+            yield run, f"c{index}", ",".join(map(str, step.successors))
+        if step.sources:
+            yield run, f"u{index}", ",".join(map(str, step.sources))
+        if step.event is not None:
+            events.setdefault(step.event, []).append(index)
+    for event, waiters in events.items():
+        yield run, f"E{event}", ",".join(map(str, waiters))
+    yield run, "m", new.meta
+    yield values, "plan", new.plan
+    for key, value in (*new.inputs.items(), *new.done.items()):
+        if not isinstance(value, SequenceValue):
+            yield values, str(key), value
+    for index, stored in items.items():
+        sequence = f"q:{new.run_id}:{index if index in new.done else bound_items_key(index)}"
+        for number, value in enumerate(stored):
+            yield sequence, str(number), value
+
+
+def _record(step: StepRecord, new: NewRun, waiting: int) -> str:
+    done = new.done.get(step.index)
+    facts: dict[str, Any] = {
+        "name": step.name,
+        "task": step.task,
+        "kind": step.kind,
+        "queue": step.queue,
+        "route": step.route,
+        "need": step.need,
+        "w": waiting,
+        "slots": step.slots,
+        "lost_most": step.lost_most,
+        "on_failure": step.on_failure,
+        "join": None if step.join is Join.ALL else step.join,
+        "items_from": step.items_from,
+        "delay": step.delay_seconds,
+        "event": step.event,
+        "limits": [_limit(limit) for limit in step.limits] or None,
+        "length": new.lengths.get(step.index),
+        "done": None if done is None else True,
+        "out": done.length if isinstance(done, SequenceValue) else None,
+    }
+    return _json({name: fact for name, fact in facts.items() if fact is not None})
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    facts = {"key": limit.key, "most": limit.most, "rate": limit.per_second, "burst": limit.burst}
+    return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+def _waiting(new: NewRun) -> dict[int, int]:
+    """How many steps each one waits for at the start."""
+    waiting = {step.index: step.need for step in new.steps}
+    for index in new.done:
+        for successor in new.steps[index].successors:
+            waiting[successor] -= 1
+    return waiting
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def outcome_arguments(outcome: Outcome) -> list[Argument]:
+    """The kind of an outcome, then what belongs to it."""
+    match outcome:
+        case Done():
+            return ["done", outcome.value, ",".join(map(str, outcome.skip))]
+        case DoneSequence():
+            return ["sequence", outcome.length]
+        case Expanded():
+            return ["expanded", outcome.length]
+        case Failed():
+            return ["failed", outcome.error, outcome.then]
+        case Retry():
+            return ["retry", outcome.error, repr(outcome.delay_seconds)]
+        case Aborted():
+            return ["aborted", outcome.reason]
+        case Parked():
+            timeout = outcome.timeout_seconds
+            return ["parked", "" if timeout is None else repr(timeout)]
+        case Items():
+            return _items_arguments(outcome)
+
+
+def _items_arguments(outcome: Items) -> list[Argument]:
+    failed = outcome.failed
+    arguments: list[Argument] = [
+        "items",
+        outcome.errors,
+        "" if failed is None else failed.then,
+        b"" if failed is None else failed.error,
+        len(outcome.done),
+        len(outcome.retries),
+    ]
+    for item in outcome.done:
+        arguments += (item.number, item.value)
+    for retry in outcome.retries:
+        arguments += (retry.number, repr(retry.delay_seconds), retry.error)
+    return arguments
+
+
+def worker_argument(worker: WorkerRecord) -> str:
+    return _json(
+        [
+            worker.worker_id,
+            worker.namespace,
+            worker.queues,
+            worker.tasks,
+            worker.seen_at,
+            worker.host,
+            worker.pid,
+            worker.version,
+        ]
+    )
+
+
+# --- replies --------------------------------------------------------------------------------
+
+
+def ready(rows: Sequence[Row]) -> tuple[Ready, ...]:
+    return tuple(
+        Ready(Address(run_id.decode(), step, slot), queue.decode(), route.decode(), task.decode())
+        for run_id, step, slot, queue, route, task in rows
+    )
+
+
+def grant(run_id: str, row: Row) -> Grant:
+    (step, slot, token, blob, stored, attempt, lost, granted_at, ready_at, started_at) = row[:10]
+    run_name, deadline, items, length, expand, note = row[10:]
+    return Grant(
+        address=Address(run_id, step, slot),
+        token=token.decode(),
+        blob=blob,
+        values=tuple(_value(value) for value in stored),
+        attempt=attempt,
+        lost=lost,
+        granted_at=float(granted_at),
+        ready_at=float(ready_at),
+        run_started_at=float(started_at),
+        run_name=run_name.decode(),
+        deadline=_float(deadline),
+        items=tuple(ItemGrant(*item) for item in items),
+        length=length,
+        expand=bool(expand),
+        note=_text(note),
+    )
+
+
+def finished(run_id: str, reply: Row) -> Finished:
+    if not reply[0]:
+        return Finished(recorded=False)
+    _, rows, granted, ended, retry_at = reply
+    return Finished(
+        recorded=True,
+        ready=ready(rows) if rows else (),
+        grant=None if granted is None else grant(run_id, granted),
+        ended=None if ended is None else RunStatus(ended.decode()),
+        retry_at=_float(retry_at),
+    )
+
+
+def wakes(rows: Sequence[Row]) -> tuple[Wake, ...]:
+    return tuple(
+        Wake(
+            WakeKind(kind.decode()),
+            run_id.decode(),
+            ready=None if row is None else ready([row])[0],
+            parent=_parent(None if parent is None else json.loads(parent)),
+        )
+        for kind, run_id, row, parent in rows
+    )
+
+
+def values(keys: Sequence[int], stored: Sequence[Any]) -> dict[int, Value]:
+    return {
+        key: _value(value) for key, value in zip(keys, stored, strict=True) if value is not None
+    }
+
+
+def snapshot(row: Row) -> RunSnapshot:
+    (run_id, text, meta, error, status, created_at, started_at, ended_at) = row[:8]
+    deadline, remaining, failed_step, reason, failures = row[8:]
+    facts = json.loads(text)
+    return RunSnapshot(
+        run_id=run_id.decode(),
+        namespace=facts["namespace"],
+        name=facts["name"],
+        key=facts["key"],
+        kind=facts["kind"],
+        status=RunStatus(status.decode()),
+        tags=tuple(facts["tags"]),
+        created_at=float(created_at),
+        started_at=_float(started_at),
+        ended_at=_float(ended_at),
+        deadline=_float(deadline),
+        remaining=remaining,
+        total=facts["total"],
+        failed_step=failed_step,
+        error=error,
+        reason=_text(reason),
+        failures=failures,
+        parent=_parent(facts["parent"]),
+        meta=meta,
+    )
+
+
+def with_steps(run: RunSnapshot, steps: Iterable[StepSnapshot]) -> RunSnapshot:
+    return replace(run, steps=tuple(steps))
+
+
+def step_snapshot(row: Row, run_status: RunStatus) -> StepSnapshot:
+    (index, text, status, started_at, ended_at, attempt, lost, error) = row[:8]
+    retry_at, length, done, failed, progress = row[8:]
+    record = json.loads(text)
+    stands = StepStatus(status.decode())
+    return StepSnapshot(
+        index=index,
+        name=record["name"],
+        task=record["task"],
+        kind=StepKind(record["kind"]),
+        status=stands if stands.is_final or not run_status.is_final else StepStatus.CANCELLED,
+        started_at=_float(started_at),
+        ended_at=_float(ended_at),
+        attempt=attempt,
+        lost=lost,
+        error=error,
+        retry_at=_float(retry_at),
+        length=length,
+        items_done=done,
+        items_failed=failed,
+        progress=progress,
+    )
+
+
+def event(run_id: str, seq: int, row: bytes) -> EventRecord:
+    at, kind, step, slot, attempt, detail = row.decode().split("|", 5)
+    return EventRecord(
+        run_id,
+        seq,
+        float(at),
+        EventType(kind),
+        int(step) if step else None,
+        int(slot) if slot else None,
+        int(attempt),
+        detail,
+    )
+
+
+def entry(fields: Sequence[bytes]) -> list[EventRecord]:
+    """The events of one entry of the feed: what one call recorded of one run."""
+    run_id, first = fields[1].decode(), int(fields[3]) + 1
+    return [event(run_id, first + k, row) for k, row in enumerate(fields[5::2])]
+
+
+def worker(row: bytes) -> WorkerRecord:
+    worker_id, namespace, queues, tasks, seen_at, host, pid, version = json.loads(row)
+    return WorkerRecord(
+        worker_id, namespace, tuple(queues), tuple(tasks), seen_at, host, pid, version
+    )
+
+
+def _value(stored: Any) -> Value:
+    if stored is None:
+        return NONE_VALUE
+    return SequenceValue(*stored) if isinstance(stored, list) else stored
+
+
+def _parent(parts_of_it: Sequence[Any] | None) -> Address | None:
+    return None if parts_of_it is None else Address(*parts_of_it)
+
+
+def _float(text: bytes | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _text(text: bytes | None) -> str | None:
+    return None if text is None else text.decode()

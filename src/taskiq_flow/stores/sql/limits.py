@@ -1,0 +1,103 @@
+"""The limits of a namespace, loaded key by key and under a lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from taskiq_flow.model.limits import LimitBook
+from taskiq_flow.model.records import Address, Limit
+from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+
+LIMITS: Final = Target(Verb.UPDATE, schema.limit, ("namespace", "key"), ("next_at",))
+HOLDS: Final = Target(Verb.UPSERT, schema.hold, ("namespace", "key", "token"), ("until",))
+KEPT_HOLDS: Final = Target(Verb.UPDATE, schema.hold, ("namespace", "key", "token"), ("until",))
+NO_HOLDS: Final = Target(Verb.DELETE, schema.hold, ("namespace", "key", "token"))
+_QUEUER: Final = ("namespace", "key", "run_id", "step", "slot")
+QUEUERS: Final = Target(Verb.INSERT, schema.queuer, _QUEUER)
+NO_QUEUERS: Final = Target(Verb.DELETE, schema.queuer, _QUEUER)
+
+
+class StoredLimits(LimitBook):
+    """A `LimitBook` with the keys that an operation asks for, and no others.
+
+    Keys are locked in order of their names, so that two operations never wait for each other.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._locked: set[str] = set()
+        self._held_before: dict[str, dict[str, float]] = {}
+        self._next_before: dict[str, float] = {}
+        self._queued_before: dict[str, set[Address]] = {}
+        self._extended: list[tuple[str, str, float]] = []
+
+    def take(
+        self, limits: tuple[Limit, ...], token: str, who: Address, now: float, lease: float
+    ) -> float | None:
+        for limit in sorted(limits, key=_key):
+            self._load(limit)
+            if limit.most is not None:
+                run_id, step, slot = who
+                found = self._session.rows(
+                    statements.QUEUER, key=limit.key, run_id=run_id, step=step, slot=slot
+                )
+                self._queue(limit.key, [who] if found else [])
+        return super().take(limits, token, who, now, lease)
+
+    def leave(self, limits: tuple[Limit, ...], token: str) -> list[Address]:
+        for limit in sorted(limits, key=_key):
+            if limit.most is not None:
+                self._load(limit)
+                first = self._session.rows(statements.FIRST_QUEUER, key=limit.key)
+                self._queue(limit.key, [Address(*row) for row in first])
+        return super().leave(limits, token)
+
+    def extend(self, limits: tuple[Limit, ...], token: str, until: float) -> None:
+        self._extended += [(limit.key, token, until) for limit in limits if limit.most is not None]
+
+    def save(self, writes: Writes) -> None:
+        """Add what has changed."""
+        here = self._session.namespace
+        for key, before in self._held_before.items():
+            held = self.holders.get(key, {})
+            for token, until in held.items():
+                if before.get(token) != until:
+                    writes.add(HOLDS, (here, key, token, until))
+            writes.add(NO_HOLDS, *((here, key, token) for token in before.keys() - held.keys()))
+        for key, before in self._next_before.items():
+            if self.next_at.get(key, before) != before:
+                writes.add(LIMITS, (here, key, self.next_at[key]))
+        for key, before in self._queued_before.items():
+            queued = set(self.waiting.get(key, ()))
+            writes.add(QUEUERS, *((here, key, *who) for who in queued - before))
+            writes.add(NO_QUEUERS, *((here, key, *who) for who in before - queued))
+        writes.add(KEPT_HOLDS, *((here, *extended) for extended in self._extended))
+
+    def _load(self, limit: Limit) -> None:
+        key = limit.key
+        if key in self._locked:
+            return
+        self._locked.add(key)
+        row = self._session.row(statements.LIMIT, key=key)
+        if row is None:
+            self._session.execute(statements.NEW_LIMIT, key=key)
+            row = self._session.row(statements.LIMIT, key=key)
+        self.next_at[key] = self._next_before[key] = 0.0 if row is None else row[0]
+        if limit.most is not None:
+            held = {token: until for token, until in self._session.rows(statements.HOLDERS, key=key)}
+            self._held_before[key] = dict(held)
+            self.holders[key] = held
+
+    def _queue(self, key: str, who: list[Address]) -> None:
+        """Make these part of the queue, unless they were before."""
+        before = self._queued_before.setdefault(key, set())
+        queue = self.waiting.setdefault(key, deque())
+        queue.extend(address for address in who if address not in before)
+        before.update(who)
+
+
+def _key(limit: Limit) -> str:
+    return limit.key

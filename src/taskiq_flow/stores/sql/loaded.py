@@ -1,0 +1,281 @@
+"""A run in a transaction: as much of it as the rules touch, and what they changed."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from taskiq_flow.model.records import (
+    NONE_VALUE,
+    Address,
+    Grant,
+    ItemGrant,
+    SequenceValue,
+    StepKind,
+    StepStatus,
+    Value,
+)
+from taskiq_flow.model.state import Claim, SlotState, SlotStatus, StepState
+from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.lazy import At, LazyBlocked, LazyInbox, LazySlots, LazySteps
+from taskiq_flow.stores.sql.limits import StoredLimits
+from taskiq_flow.stores.sql.rows import (
+    RUN_CHANGES,
+    RUN_COUNTERS,
+    SLOT_CHANGES,
+    STEP_CHANGES,
+    from_run,
+    from_slot,
+    from_step,
+    to_run,
+    to_slot,
+    to_step,
+)
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.writer import RunWriter
+
+RUN_ALL: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_CHANGES)
+RUN_SOME: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_COUNTERS)
+STEPS: Final = Target(Verb.UPDATE, schema.step, ("rid", "idx"), STEP_CHANGES)
+RETRIES: Final = Target(Verb.UPSERT, schema.retry, ("rid", "step", "idx"), ("attempt", "due"))
+NO_RETRIES: Final = Target(Verb.DELETE, schema.retry, ("rid", "step", "idx"))
+INBOX: Final = Target(Verb.UPSERT, schema.inbox, ("rid", "name"), ("payload",))
+
+_CHANGES_AT: Final = statements.STEP_WIDTH - len(STEP_CHANGES)
+_RETRYING, _ITEMS_KEY = STEP_CHANGES.index("retrying"), STEP_CHANGES.index("items_key")
+_SLOT_STATUS, _SLOT_TURN = SLOT_CHANGES.index("status"), SLOT_CHANGES.index("turn")
+
+
+class LoadedRun(RunWriter):
+    """The rules see a whole `RunState`; what they look at that is not here is fetched then.
+
+    The run's row is locked, so nothing of it changes meanwhile. `save` writes the differences
+    between the rows that were read and what the rules made of them.
+    """
+
+    def __init__(self, session: Session, row: Row) -> None:
+        facts, state = to_run(row)
+        super().__init__(session, facts, state)
+        state.steps, state.slots, state.inbox = LazySteps(self), LazySlots(self), LazyInbox(self)
+        if state.max_parallel is not None:
+            state.blocked = LazyBlocked(self, last_turn=facts.turn)
+        self.limits = StoredLimits(session)
+        self._was = from_run(state, facts.seq, facts.turn)
+        self._steps_were: dict[int, tuple[Any, ...]] = {}
+        self._slots_were: dict[At, tuple[Any, ...] | None] = {}
+        self._retries_were: dict[At, tuple[int, float | None]] = {}
+
+    # -- loading
+
+    def load_place(self, step: int, slot: int, *, near: bool = False) -> None:
+        """Fetch a step with one of its slots; ``near`` brings what it may open."""
+        statement = statements.PLACE_AND_NEAR if near else statements.PLACE
+        for row in self.session.rows(statement, rid=self.rid, step=step, slot=slot):
+            self.take_step(row)
+            if row[0] == step:
+                self.take_slot((step, slot), row[statements.STEP_WIDTH : -1])
+            self.session.note_now(row[-1])
+
+    def load_waiting(self, event: str) -> None:
+        """Fetch the steps that wait for an event now."""
+        for row in self.session.rows(
+            statements.WAITING_STEPS, rid=self.rid, event=event, status=StepStatus.READY.value
+        ):
+            self.take_step(row)
+
+    def take_step(self, row: Row) -> None:
+        """Make a step that was read part of the state, unless it is there already."""
+        index: int = row[0]
+        if index in self.state.steps:
+            return
+        step = self.state.steps[index] = to_step(row[: statements.STEP_WIDTH])
+        was = self._steps_were[index] = tuple(row[_CHANGES_AT : statements.STEP_WIDTH])
+        if was[_RETRYING]:
+            first = self.session.rows(statements.RETRIES_DUE_FIRST, rid=self.rid, step=index)
+            self._take_retries(step, first)
+
+    def take_slot(self, at: At, row: Row | None) -> None:
+        """Make a slot that was read part of the state; nulls, or no row: there is none."""
+        if row is None or row[_SLOT_STATUS] is None:
+            self._slots_were[at] = None
+            return
+        slot = self.state.slots[at] = to_slot(row)
+        self._slots_were[at] = tuple(row)
+        if slot.items and self.state.steps[at[0]].record.kind is StepKind.MAP:
+            self._load_items_in_flight(at[0], slot)
+
+    def _load_items_in_flight(self, index: int, slot: SlotState) -> None:
+        if self._steps_were[index][_RETRYING]:
+            rows = self.session.rows(
+                statements.RETRIES_IN_FLIGHT, rid=self.rid, step=index, indexes=slot.items
+            )
+            self._take_retries(self.state.steps[index], rows)
+
+    def _take_retries(self, step: StepState, rows: Iterable[Row]) -> None:
+        for number, attempt, due in rows:
+            key = (step.record.index, number)
+            if key not in self._retries_were:
+                self._retries_were[key] = (attempt, due)
+                step.attempts[number] = attempt
+                if due is not None:
+                    heapq.heappush(step.retries, (due, number))
+
+    def fetch_step(self, index: int) -> None:
+        for row in self.session.rows(statements.STEP_AND_NEAR, rid=self.rid, step=index):
+            self.take_step(row)
+
+    def fetch_slot(self, at: At) -> None:
+        if at not in self._slots_were:
+            self.take_slot(at, self.session.row(statements.SLOT, rid=self.rid, step=at[0], slot=at[1]))
+
+    def fetch_blocked(self, after: int, limit: int) -> Sequence[tuple[At, int]]:
+        found: list[tuple[At, int]] = []
+        for step, slot, *row in self.session.rows(
+            statements.BLOCKED_SLOTS, rid=self.rid, after=after, limit=limit
+        ):
+            if (step, slot) not in self._slots_were:
+                self.take_slot((step, slot), row)
+            found.append(((step, slot), row[_SLOT_TURN]))
+        return found
+
+    def fetch_payload(self, name: str) -> bytes | None:
+        row = self.session.row(statements.INBOX, rid=self.rid, name=name)
+        return None if row is None else row[0]
+
+    # -- granting
+
+    def grant(self, claim: Claim) -> Grant:
+        """Hand out a slot that was claimed."""
+        step = self.state.steps[claim.step]
+        slot = self.state.slots[claim.step, claim.slot]
+        items: tuple[ItemGrant, ...] = ()
+        if claim.items:
+            bodies = self._read_items(step, [index for index, _ in claim.items])
+            items = tuple(ItemGrant(index, bodies[index], tries) for index, tries in claim.items)
+        return Grant(
+            address=Address(self.run_id, claim.step, claim.slot),
+            token=claim.token,
+            blob=step.record.blob,
+            values=self._read_values(step.record.sources),
+            attempt=slot.attempt,
+            lost=slot.lost,
+            granted_at=self.session.now if slot.started_at is None else slot.started_at,
+            ready_at=slot.ready_at,
+            run_started_at=self.state.started_at or self.state.created_at,
+            run_name=self.facts.name,
+            deadline=self.state.deadline,
+            items=items,
+            length=step.length,
+            expand=claim.expand,
+            note=slot.note,
+            step_started_at=step.started_at,
+        )
+
+    def items_key(self, step: StepState) -> int:
+        was = self._steps_were[step.record.index][_ITEMS_KEY]
+        return super().items_key(step) if was is None else was
+
+    def _read_items(self, step: StepState, indexes: Sequence[int]) -> dict[int, bytes]:
+        rows = self.session.rows(
+            statements.ITEMS,
+            rid=self.rid,
+            key=self.items_key(step),
+            start=min(indexes),
+            stop=max(indexes) + 1,
+        )
+        return {index: body for index, body in rows}
+
+    def _read_values(self, keys: Sequence[int]) -> tuple[Value, ...]:
+        known = self.known_values
+        for key in keys:
+            step = self.state.steps[key] if key in self.state.steps else None
+            if key not in known and step is not None and _is_sequence(step):
+                known[key] = SequenceValue(key, step.out_length or 0)
+        missing = [key for key in keys if key not in known]
+        if missing:
+            rows = self.session.rows(statements.VALUES, rid=self.rid, keys=missing)
+            known.update((key, to_value(key, body, length)) for key, body, length in rows)
+        return tuple(known.get(key, NONE_VALUE) for key in keys)
+
+    # -- saving
+
+    def save(self, into: Writes | None = None) -> None:
+        """Write what has changed, or add it to what is written together."""
+        for index, step in self.state.steps.items():
+            self._save_step(index, step)
+        for at, slot in self.state.slots.items():
+            self._save_slot(at, slot)
+        self.writes.add(
+            INBOX, *((self.rid, name, payload) for name, payload in self.state.inbox.items())
+        )
+        self.limits.save(self.writes)
+        self._save_run()
+        if into is None:
+            self.session.write(self.writes)
+        else:
+            into.include(self.writes)
+
+    def _save_run(self) -> None:
+        changes = from_run(self.state, self.seq, self.turn)
+        counters = len(RUN_CHANGES) - len(RUN_COUNTERS)
+        # The other columns are indexed, and SQLite moves what it is told to write.
+        if changes[:counters] != self._was[:counters]:
+            self.writes.add(RUN_ALL, (self.rid, *changes))
+        elif changes != self._was:
+            self.writes.add(RUN_SOME, (self.rid, *changes[counters:]))
+
+    def _save_step(self, index: int, step: StepState) -> None:
+        was = self._steps_were[index]
+        more_retrying, items_key = 0, was[_ITEMS_KEY]
+        if step.record.kind is StepKind.MAP and step.length is not None:
+            more_retrying, items_key = self._save_retries(index, step), self.items_key(step)
+        changes = from_step(step, was[_RETRYING] + more_retrying, items_key)
+        if changes == was:
+            return
+        self.writes.add(STEPS, (self.rid, index, *changes))
+        if step.status != was[0] and _is_sequence(step) and index not in self.known_values:
+            self.put_value(index, SequenceValue(index, step.out_length or 0))
+
+    def _save_retries(self, index: int, step: StepState) -> int:
+        """Write the items that failed; return how many more of them there are than before."""
+        due = {number: at for at, number in step.retries}
+        before = {
+            number: row for (step, number), row in self._retries_were.items() if step == index
+        }
+        after = {
+            number: (step.attempts.get(number, 0), due.get(number))
+            for number in step.attempts.keys() | due.keys()
+        }
+        for number, row in after.items():
+            if before.get(number) != row:
+                self.writes.add(RETRIES, (self.rid, index, number, *row))
+        gone = before.keys() - after.keys()
+        self.writes.add(NO_RETRIES, *((self.rid, index, number) for number in gone))
+        return len(after) - len(before)
+
+    def _save_slot(self, at: At, slot: SlotState) -> None:
+        was = self._slots_were.get(at)
+        turn = None
+        if slot.status is SlotStatus.BLOCKED:
+            if was is not None and was[_SLOT_TURN] is not None:
+                turn = was[_SLOT_TURN]
+            else:
+                self.turn += 1
+                turn = self.turn
+        if was is None or from_slot(slot, turn) != was:
+            self.put_slot(at, slot, self.state.steps[at[0]].record.queue, turn)
+
+
+def to_value(key: int, body: bytes | None, length: int | None) -> Value:
+    return SequenceValue(key, length or 0) if body is None else body
+
+
+def _is_sequence(step: StepState) -> bool:
+    return step.status is StepStatus.COMPLETED and step.out_length is not None
+
+
+def open_run(session: Session, run_id: str) -> LoadedRun | None:
+    """Lock a run and begin to load it."""
+    row = session.row(statements.RUN, run_id=run_id)
+    return None if row is None else LoadedRun(session, row)

@@ -1,0 +1,109 @@
+"""What an operation writes of one run, gathered until all of it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from taskiq_flow.model.records import (
+    Ready,
+    RunStatus,
+    SequenceValue,
+    Value,
+    WakeKind,
+    bound_items_key,
+)
+from taskiq_flow.model.state import Effects, RunState, SlotState, SlotStatus, StepState
+from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.rows import (
+    SLOT_CHANGES,
+    SLOT_FIXED,
+    RunFacts,
+    from_events,
+    from_slot,
+    to_ready,
+)
+from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+
+DEADLINE: Final = -1
+SETTLING: Final = {WakeKind.PUBLISH: -2, WakeKind.NOTIFY: -3}
+"""Stand for the step in the slots that are due for the run itself."""
+
+PUBLISH_AGAIN_SECONDS: Final = 5.0
+"""How long the worker that saw a run end has to publish it before another one does."""
+
+SLOTS: Final = Target(
+    Verb.UPSERT, schema.slot, ("rid", "step", "slot"), (*SLOT_FIXED, *SLOT_CHANGES)
+)
+VALUES: Final = Target(Verb.UPSERT, schema.value, ("rid", "key"), ("body", "length"))
+ITEMS: Final = Target(Verb.UPSERT, schema.item, ("rid", "key", "idx"), ("body",))
+EVENTS: Final = Target(
+    Verb.INSERT, schema.event, ("namespace", "rid", "seq"), ("count", "at", "body")
+)
+
+
+class RunWriter:
+    """Turns what the rules ask for into rows."""
+
+    def __init__(self, session: Session, facts: RunFacts, state: RunState) -> None:
+        self.session, self.facts, self.state = session, facts, state
+        self.rid, self.run_id = facts.rid, facts.run_id
+        self.seq, self.turn = facts.seq, facts.turn
+        self.writes = Writes()
+        self.known_values: dict[int, Value] = {}
+
+    def apply(self, effects: Effects) -> tuple[Ready, ...]:
+        """Note values and events, end the run if it ended, and name what is to be sent."""
+        for key, body in effects.values.items():
+            self.put_value(key, body)
+        if effects.events:
+            self.seq += len(effects.events)
+            row = (self.session.namespace, self.rid, self.seq, len(effects.events))
+            self.writes.add(EVENTS, (*row, self.session.now, from_events(effects.events)))
+        if effects.ended:
+            self._end()
+        return tuple(
+            to_ready(self.run_id, self.state.steps[step].record, slot)
+            for step, slot in effects.ready
+        )
+
+    def put_value(self, key: int, value: Value) -> None:
+        self.known_values[key] = value
+        body, length = (None, value.length) if isinstance(value, SequenceValue) else (value, None)
+        self.writes.add(VALUES, (self.rid, key, body, length))
+
+    def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
+        self.writes.add(ITEMS, *((self.rid, key, index, body) for index, body in items.items()))
+
+    def put_slot(self, at: tuple[int, int], slot: SlotState, queue: str, turn: int | None) -> None:
+        row = (self.rid, *at, self.session.namespace, queue, *from_slot(slot, turn))
+        self.writes.add(SLOTS, row)
+
+    def set_due(self, step: int, due: float | None) -> None:
+        """Say when something is to be done for the run itself."""
+        slot = SlotState(SlotStatus.TIMER, due, ready_at=self.session.now)
+        self.put_slot((step, 0), slot, self.facts.queue, None)
+
+    def settling(self) -> tuple[WakeKind, ...]:
+        """What is to be done about the run's end."""
+        wanted = {
+            WakeKind.NOTIFY: self.state.parent is not None,
+            WakeKind.PUBLISH: self.state.publish,
+        }
+        return tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
+
+    def items_key(self, step: StepState) -> int:
+        """Where the items of a map lie: with the step that made them, or by themselves."""
+        source = step.record.items_from
+        if source is not None and self.state.steps[source].out_length is not None:
+            return source
+        return bound_items_key(step.record.index)
+
+    def _end(self) -> None:
+        if self.state.status is not RunStatus.COMPLETED or self.state.deadline is not None:
+            # What a completed run leaves behind (idle slots of a map) is dropped when it is due.
+            self.session.execute(statements.QUIET, rid=self.rid)
+            for slot in self.state.slots.values():
+                slot.due = None
+        for kind in self.settling():
+            self.set_due(SETTLING[kind], self.session.now + PUBLISH_AGAIN_SECONDS)
