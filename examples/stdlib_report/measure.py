@@ -7,9 +7,13 @@ import io
 import token
 import tokenize
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+
+COMPLEXITY_STEPS = (1, 2, 3, 5, 10, 20)
+"""Where each class of complexity begins; the last has no upper end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,12 @@ class FunctionMeasure:
 class FileMeasure:
     """One file. A line is code, docstring, comment or blank; mixed ones count as code.
 
-    ``decisions`` are those of the whole file, also outside of functions. ``imports`` are the
-    top-level modules that it names, itself included, relative imports not. A file that is not
-    valid Python has an ``error``, and of its measures only ``lines`` and ``size``.
+    ``public`` counts functions and classes without an underscore in front of any part of their
+    name, ``documented`` those of them with a docstring. ``branching`` says how many functions are
+    in each of the classes of `COMPLEXITY_STEPS`; ``notable`` are those that a list of the longest,
+    most branching or deepest could want. ``imports`` are the top-level modules that the file
+    names; relative imports are not counted. A file that is not valid Python has an ``error``,
+    and of its measures only ``lines`` and ``size``.
     """
 
     path: str
@@ -43,10 +50,14 @@ class FileMeasure:
     docstring: int = 0
     comment: int = 0
     blank: int = 0
+    functions: int = 0
     classes: int = 0
+    public: int = 0
     documented: int = 0
     decisions: int = 0
-    functions: tuple[FunctionMeasure, ...] = ()
+    nesting: int = 0
+    branching: tuple[int, ...] = ()
+    notable: tuple[FunctionMeasure, ...] = ()
     imports: tuple[str, ...] = ()
     error: str | None = None
 
@@ -56,17 +67,14 @@ def measure_file(root: Path, path: str) -> FileMeasure:
     source = (root / path).read_bytes()
     size, lines = len(source), len(source.splitlines())
     try:
-        tree = _parse(source)
-        kinds = _kinds_of_lines(source, tree)
+        survey = _survey(_parse(source))
+        kinds = _kinds_of_lines(source, survey.scopes)
     except (SyntaxError, ValueError, RecursionError, tokenize.TokenError) as error:
         # The library has such files on purpose: they test what the compiler says of them.
         return FileMeasure(path, size, lines, error=_one_line(error))
-    definitions = list(_definitions(tree))
-    functions = tuple(
-        _measure_function(name, node)
-        for name, node in definitions
-        if not isinstance(node, ast.ClassDef)
-    )
+    functions = [scope.measure() for scope in survey.scopes if isinstance(scope.node, _Function)]
+    definitions = [scope for scope in survey.scopes if isinstance(scope.node, _Definition)]
+    public = [scope for scope in definitions if scope.is_public]
     return FileMeasure(
         path=path,
         size=size,
@@ -75,11 +83,15 @@ def measure_file(root: Path, path: str) -> FileMeasure:
         docstring=kinds.count("docstring"),
         comment=kinds.count("comment"),
         blank=lines - len(kinds),
+        functions=len(functions),
         classes=len(definitions) - len(functions),
-        documented=sum(ast.get_docstring(node, clean=False) is not None for _, node in definitions),
-        decisions=sum(_decisions(node) for node in ast.walk(tree)),
-        functions=functions,
-        imports=tuple(sorted(_imports(tree))),
+        public=len(public),
+        documented=sum(scope.docstring is not None for scope in public),
+        decisions=sum(scope.decisions for scope in survey.scopes),
+        nesting=max(scope.nesting for scope in survey.scopes),
+        branching=_classes_of_complexity(functions),
+        notable=tuple(sorted(filter(_is_notable, functions), key=lambda each: each.line)),
+        imports=tuple(sorted(survey.imports)),
     )
 
 
@@ -97,6 +109,17 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(text.split())}{where}"
 
 
+def _classes_of_complexity(functions: Iterable[FunctionMeasure]) -> tuple[int, ...]:
+    counts = [0] * len(COMPLEXITY_STEPS)
+    for each in functions:
+        counts[bisect_right(COMPLEXITY_STEPS, each.complexity) - 1] += 1
+    return tuple(counts)
+
+
+def _is_notable(function: FunctionMeasure) -> bool:
+    return function.lines >= 50 or function.complexity >= 10 or function.nesting >= 5
+
+
 # --- lines ------------------------------------------------------------------------------------
 
 _NO_CODE = frozenset(
@@ -110,66 +133,27 @@ _NO_CODE = frozenset(
         token.COMMENT,
     }
 )
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _kinds_of_lines(source: bytes, tree: ast.Module) -> list[str]:
+def _kinds_of_lines(source: bytes, scopes: Iterable[_Scope]) -> list[str]:
     """What each line that is not blank is, in no order."""
     kinds: dict[int, str] = {}
-    for each in tokenize.tokenize(io.BytesIO(source).readline):
-        if each.type == token.COMMENT:
-            kinds.setdefault(each.start[0], "comment")
-        elif each.type not in _NO_CODE:
-            for line in range(each.start[0], each.end[0] + 1):
-                kinds[line] = "code"
-    for first, last in _docstrings(tree):
-        for line in range(first, last + 1):
-            kinds[line] = "docstring"
+    for kind, _, (first, _), (last, _), _ in tokenize.tokenize(io.BytesIO(source).readline):
+        if kind == token.COMMENT:
+            kinds.setdefault(first, "comment")
+        elif kind not in _NO_CODE:
+            kinds.update(dict.fromkeys(range(first, last + 1), "code"))
+    for string in filter(None, (scope.docstring for scope in scopes)):
+        last = string.end_lineno or string.lineno
+        kinds.update(dict.fromkeys(range(string.lineno, last + 1), "docstring"))
     return list(kinds.values())
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
-    for node in ast.walk(tree):
-        if not isinstance(node, _Definition | ast.Module):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            string = node.body[0]
-            yield string.lineno, string.end_lineno or string.lineno
+# --- the tree ---------------------------------------------------------------------------------
 
-
-# --- functions --------------------------------------------------------------------------------
-
-
-def _definitions(tree: ast.Module) -> Iterator[tuple[str, _Definition]]:
-    """Every function and class with its full name. Not recursive: a file may nest deeply."""
-    stack: list[tuple[str, ast.AST]] = [("", tree)]
-    while stack:
-        prefix, parent = stack.pop()
-        for node in ast.iter_child_nodes(parent):
-            inner = prefix
-            if isinstance(node, _Definition):
-                yield prefix + node.name, node
-                inner = f"{prefix}{node.name}."
-            stack.append((inner, node))
-
-
-def _measure_function(name: str, function: _Function) -> FunctionMeasure:
-    complexity, deepest = 1, 0
-    stack: list[tuple[int, ast.AST]] = [(0, statement) for statement in function.body]
-    while stack:
-        depth, node = stack.pop()
-        if isinstance(node, _Definition):
-            continue  # measured by itself
-        complexity += _decisions(node)
-        deepest = max(deepest, depth + isinstance(node, _COMPOUND))
-        stack.extend((_depth_within(depth, node, child), child) for child in _children(node))
-    last = function.end_lineno or function.lineno
-    return FunctionMeasure(
-        name, function.lineno, last - function.lineno + 1, complexity, deepest
-    )
-
-
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = _Function | ast.ClassDef
+_Documented = _Definition | ast.Module
 _COMPOUND = (
     ast.If,
     ast.For,
@@ -181,45 +165,83 @@ _COMPOUND = (
     ast.TryStar,
     ast.Match,
 )
+_DECIDING = frozenset({ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler})
 
 
-def _children(node: ast.AST) -> Iterator[ast.AST]:
-    return ast.iter_child_nodes(node)
+@dataclass(slots=True)
+class _Scope:
+    """What was counted in a module, class or function, without the definitions in it."""
+
+    name: str
+    node: _Documented
+    is_public: bool = True
+    decisions: int = 0
+    nesting: int = 0
+
+    def inner(self, node: _Definition) -> _Scope:
+        name = f"{self.name}.{node.name}" if self.name else node.name
+        return _Scope(name, node, self.is_public and not node.name.startswith("_"))
+
+    @property
+    def docstring(self) -> ast.stmt | None:
+        has_one = ast.get_docstring(self.node, clean=False) is not None
+        return self.node.body[0] if has_one else None
+
+    def measure(self) -> FunctionMeasure:
+        assert isinstance(self.node, _Definition)
+        first, last = self.node.lineno, self.node.end_lineno or self.node.lineno
+        return FunctionMeasure(self.name, first, last - first + 1, 1 + self.decisions, self.nesting)
 
 
-def _depth_within(depth: int, node: ast.AST, child: ast.AST) -> int:
-    """How deep a child stands; `elif` stands as deep as its `if`."""
-    if not isinstance(node, _COMPOUND):
-        return depth
-    is_elif = isinstance(node, ast.If) and node.orelse == [child] and isinstance(child, ast.If)
-    return depth if is_elif else depth + 1
+@dataclass(slots=True)
+class _Survey:
+    """What one walk over a tree has found; the module's own scope is the first."""
+
+    scopes: list[_Scope]
+    imports: set[str] = field(default_factory=set[str])
+
+
+def _survey(tree: ast.Module) -> _Survey:
+    """Walk over a tree once. Not by recursion: a chain of 1,000 `elif` is as many levels deep."""
+    survey = _Survey([_Scope("", tree)])
+    stack: list[tuple[ast.AST, _Scope, int]] = [(tree, survey.scopes[0], 0)]
+    while stack:
+        node, scope, depth = stack.pop()
+        if isinstance(node, _Definition):
+            scope, depth = scope.inner(node), 0
+            survey.scopes.append(scope)
+        elif isinstance(node, ast.Import):
+            survey.imports.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module and not node.level:
+                survey.imports.add(node.module.partition(".")[0])
+        else:
+            scope.decisions += _decisions(node)
+        inner = depth
+        if isinstance(node, _COMPOUND):
+            inner = depth + 1
+            scope.nesting = max(scope.nesting, inner)
+        stack.extend(
+            (child, scope, depth if _is_elif(node, child) else inner)
+            for child in ast.iter_child_nodes(node)
+        )
+    return survey
+
+
+def _is_elif(node: ast.AST, child: ast.AST) -> bool:
+    """Whether a child stands as deep as its parent: an `elif`, which is an `if` to the parser."""
+    return isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
 
 
 def _decisions(node: ast.AST) -> int:
-    """In how many more ways control may leave this node than one."""
-    match node:
-        case ast.BoolOp(values=values):
-            return len(values) - 1
-        case ast.comprehension(ifs=conditions):
-            return 1 + len(conditions)
-        case ast.match_case(pattern=ast.MatchAs(pattern=None), guard=None):
-            return 0  # takes whatever is left
-        case ast.If() | ast.IfExp() | ast.For() | ast.AsyncFor() | ast.While():
-            return 1
-        case ast.ExceptHandler() | ast.match_case():
-            return 1
-        case _:
-            return 0
-
-
-def _imports(tree: ast.Module) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                found.update(alias.name.partition(".")[0] for alias in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                found.add(module.partition(".")[0])
-            case _:
-                pass
-    return found
+    """In how many more ways than one control may leave this node."""
+    if type(node) in _DECIDING:
+        return 1
+    if isinstance(node, ast.BoolOp):
+        return len(node.values) - 1
+    if isinstance(node, ast.comprehension):
+        return 1 + len(node.ifs)
+    if isinstance(node, ast.match_case):
+        takes_the_rest = isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None
+        return int(not takes_the_rest or node.guard is not None)
+    return 0

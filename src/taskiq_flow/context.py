@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +17,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskiq_flow.step")
 
 ReportProgress = Callable[["dict[str, Any]"], None]
+
+
+@dataclass(slots=True)
+class Flag:
+    """Says that something has happened; set in one thread, read in any."""
+
+    is_set: bool = False
 
 
 @dataclass(slots=True)
@@ -40,7 +46,7 @@ class PipelineContext:
     item_index: int | None = None
     deadline: datetime | None = None
     broker: AsyncBroker | None = None
-    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+    _cancelled: Flag = field(default_factory=Flag, repr=False)
     _report: ReportProgress | None = field(default=None, repr=False)
 
     @property
@@ -49,7 +55,7 @@ class PipelineContext:
 
         Becomes true within 2 s on any worker. Async steps get ``CancelledError`` as well.
         """
-        return self._cancelled.is_set()
+        return self._cancelled.is_set
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -81,7 +87,7 @@ class PipelineContext:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self.broker, self._cancelled, self._report = None, threading.Event(), None
+        self.broker, self._cancelled, self._report = None, Flag(), None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:

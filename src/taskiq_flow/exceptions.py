@@ -163,6 +163,17 @@ class BadArgumentsError(ConfigurationError, TypeError):
         super().__init__(f"Step {step!r} cannot call {task_name!r}: {why}.")
 
 
+class BadItemsError(ConfigurationError, TypeError):
+    """A map was given something that has no items, or something that is one item itself."""
+
+    def __init__(self, step: str, type_name: str) -> None:
+        self.step, self.type_name = step, type_name
+        super().__init__(
+            f"Step {step!r} was given a value of type {type_name!r} to map over; give it a list, or "
+            f"another iterable that is neither text nor a mapping."
+        )
+
+
 class InvalidTaskOptionError(ConfigurationError):
     """An option of ``@pipeline_task`` has a value that cannot work."""
 

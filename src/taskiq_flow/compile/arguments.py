@@ -27,12 +27,14 @@ class Given:
 
     ``values`` fill its free parameters in order, before the bound positional ones; the first of
     them is the previous value, which goes to ``param_name`` where the step says so. ``hint`` ends
-    the sentence about a parameter that got nothing.
+    the sentence about a parameter that got nothing; ``from_start`` says that the values are those
+    that a run is started with.
     """
 
     values: tuple[Binding, ...] = ()
     named: Mapping[str, Binding] | None = None
-    hint: str = "bind it when the step is added, {name}=..."
+    hint: str = "bind it with {name}= when the step is added"
+    from_start: bool = False
 
 
 def bind_call(step: str, use: TaskUse, info: TaskInfo, given: Given) -> Call:
@@ -47,6 +49,9 @@ def bind_call(step: str, use: TaskUse, info: TaskInfo, given: Given) -> Call:
     values = list(given.values)
     named: dict[str, Binding] = {**use.kwargs, **(given.named or {})}
     if use.param_name is not None and values:
+        if use.param_name in use.kwargs:
+            why = f"{use.param_name!r} is bound already, so no other value can go there"
+            raise BadArgumentsError(step, use.task_name, why)
         named[use.param_name] = values.pop(0)
     positional: list[Binding] = [*values, *use.args]
     if info.func is None:
@@ -97,7 +102,7 @@ class _Matching:
         return Call((*args, *more), tuple(bound.items()))
 
     def _refuse_positional(self, number: int, free: int, given: Given) -> None:
-        if free == 0 and given.values:
+        if free == 0 and given.values and not given.from_start:
             why = "it takes no argument that the value before it could go to; use call_after()"
         else:
             why = (
@@ -115,6 +120,8 @@ class _Matching:
     def _refuse_missing(self, missing: list[str], given: Given) -> None:
         listed = ", ".join(repr(name) for name in missing)
         fix = given.hint.format(name=missing[0])
+        if missing == ["context"]:
+            fix = "annotate it with PipelineContext, or turn on with_context()"
         plural = "s" if len(missing) > 1 else ""
         why = f"its parameter{plural} {listed} received no value; {fix}"
         raise BadArgumentsError(self.step, self.task_name, why)

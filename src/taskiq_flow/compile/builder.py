@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,15 @@ class PlanBuilder:
     steps: list[PlanStep] = field(default_factory=list[PlanStep])
     outputs: list[tuple[str, Source]] = field(default_factory=list[tuple[str, Source]])
     _uses: dict[str, int] = field(default_factory=dict[str, int])
+    _infos: dict[int, TaskInfo] = field(default_factory=dict[int, TaskInfo])
+
+    def read(self, use: TaskUse) -> TaskInfo:
+        """What a task takes and gives; read once, however often a long chain uses it."""
+        info = self._infos.get(id(use.task))
+        if info is None:
+            info = use.read(context_by_name=self.policies.context_by_name)
+            self._infos[id(use.task)] = info
+        return info
 
     def name(self, wanted: str) -> str:
         """Reserve a name: itself at its first use, then ``name#2``, ``name#3`` and so on."""
@@ -51,13 +60,12 @@ class PlanBuilder:
         *,
         after: Iterable[int] = (),
         spec: MapSpec | None = None,
-        options: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
         is_output: bool = True,
     ) -> int:
         """Add a step that runs a task, and return its place in the plan."""
         labels = {**self.policies.labels, **use.labels}
         names = info.outputs if info.multiple_outputs and spec is None else ()
-        flags: dict[str, Any] = dict.fromkeys(options, True)
         step = PlanStep(
             name=name,
             task=use.task_name,
@@ -73,7 +81,7 @@ class PlanBuilder:
             queue=self.routing.queue(labels),
             route=self.routing.route(labels),
             context=info.context_parameters,
-            options=flags if not names else {StepOption.OUTPUTS: list(names), **flags},
+            options={**({StepOption.OUTPUTS: list(names)} if names else {}), **(options or {})},
         )
         return self._append(step, names, is_output=is_output)
 

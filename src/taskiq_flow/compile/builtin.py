@@ -42,7 +42,8 @@ class StepOption:
     """Names of several outputs: what the task returned is stored as a dict with these keys."""
 
     LONE = "lone"
-    """A list of one element is its own reduction: it is passed on, the task is not called."""
+    """Which argument, by name or place, is a list to be reduced: one of a single element is its
+    own reduction, so that is passed on and the task is not called."""
 
     SPREAD = "spread"
-    """Each item is a dict of keyword arguments."""
+    """Names of the arguments that a map takes out of its item, which is a dict of them."""

@@ -116,11 +116,11 @@ class _Chain:
     def add(self, link: Link) -> None:
         match link:
             case Next(use=use):
-                info = self._read(use)
+                info = self.builder.read(use)
                 index = self._step(use, info, self._given(use, info))
                 self._go_on((index,), Source(index), returned_type(info, may_fail=self._may_fail))
             case After(use=use, replace=replace):
-                info = self._read(use)
+                info = self.builder.read(use)
                 given = self._given(use, info) if self.is_first else Given()
                 index = self._step(use, info, given)
                 if replace or self.is_first:
@@ -137,9 +137,6 @@ class _Chain:
     @property
     def _may_fail(self) -> bool:
         return self.builder.on_failure is OnFailure.PASS
-
-    def _read(self, use: TaskUse) -> TaskInfo:
-        return use.read(context_by_name=self.builder.policies.context_by_name)
 
     def _go_on(self, frontier: tuple[int, ...], value: Binding, returns: Any) -> None:
         self.frontier, self.value, self.returns = frontier, value, returns
@@ -162,7 +159,7 @@ class _Chain:
         if item is not None:
             values.insert(0, item)
         named = dict(zip(shape.named, sources[shape.positional :], strict=True))
-        return Given(tuple(values), named, hint="pass it to kiq(), {name}=...")
+        return Given(tuple(values), named, hint="pass {name}= to kiq()", from_start=True)
 
     def _inputs(self, names: Sequence[str]) -> list[int]:
         """The numbers of the run inputs that a first step takes; those of a group share theirs."""
@@ -180,7 +177,7 @@ class _Chain:
         return self.builder.add_task(name, use, info, call, after=self.frontier)
 
     def _map(self, link: Map) -> None:
-        info = self._read(link.use)
+        info = self.builder.read(link.use)
         name = self.builder.name(link.output or step_name(info))
         items: Source | None = None
         items_slot: InputSlot | None = None
@@ -196,9 +193,7 @@ class _Chain:
             mode=link.mode,
             skip_errors=link.skip_errors,
         )
-        index = self.builder.add_task(
-            name, link.use, info, call, after=self.frontier, spec=spec
-        )
+        index = self.builder.add_task(name, link.use, info, call, after=self.frontier, spec=spec)
         if link.items is not None:
             self.bound_items[index] = link.items
         if items_slot is not None:
@@ -234,7 +229,7 @@ class _Chain:
         added: list[int] = []
         returns: list[Any] = []
         for use in uses:
-            info = self._read(use)
+            info = self.builder.read(use)
             added.append(self._step(use, info, self._given(use, info)))
             returns.append(returned_type(info, may_fail=self._may_fail))
         same = all(each == returns[0] for each in returns)

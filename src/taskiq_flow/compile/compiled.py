@@ -13,7 +13,7 @@ import typing_extensions
 from taskiq_flow.codec import encode
 from taskiq_flow.dataflow import TaskInfo
 from taskiq_flow.dataflow.signature import MISSING
-from taskiq_flow.exceptions import NotIterableError
+from taskiq_flow.exceptions import BadItemsError
 from taskiq_flow.model.records import ItemMark
 from taskiq_flow.plan import Plan
 
@@ -42,16 +42,14 @@ class Compiled:
     plan: Plan
     slots: tuple[InputSlot, ...] = ()
     returns: Any = Any
-    bound_items: Mapping[int, Sequence[bytes]] = field(
-        default_factory=dict[int, Sequence[bytes]]
-    )
+    bound_items: Mapping[int, Sequence[bytes]] = field(default_factory=dict[int, Sequence[bytes]])
 
     def encode(self, values: Sequence[Any]) -> StartValues:
         """Encode the values of one start, in the order of the slots.
 
         Raises:
             UnserializableValueError: One of them cannot be stored.
-            NotIterableError: A map step was given something without items.
+            BadItemsError: A map step was given something without items.
         """
         inputs: list[bytes] = []
         items = dict(self.bound_items)
@@ -68,13 +66,13 @@ def encode_items(step: str, values: Any) -> list[bytes]:
     """Encode the items that a map step is given, each with its mark.
 
     Raises:
-        NotIterableError: This has no items, or is text, bytes or a mapping.
+        BadItemsError: This has no items, or is text, bytes or a mapping.
         UnserializableValueError: An item cannot be stored.
     """
     if not isinstance(values, Iterable) or isinstance(
         values, (str, bytes, bytearray, Mapping, AsyncIterable)
     ):
-        raise NotIterableError(step, type(cast("object", values)).__name__)
+        raise BadItemsError(step, type(cast("object", values)).__name__)
     return [
         ItemMark.VALUE + encode(value, where=f"item {number} of step {step!r}")
         for number, value in enumerate(cast("Iterable[Any]", values))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from taskiq_flow.compile.arguments import Given, bind_call
 from taskiq_flow.compile.builder import PlanBuilder, item_spec, step_name
+from taskiq_flow.compile.builtin import StepOption
 from taskiq_flow.compile.compiled import (
     Compiled,
     InputSlot,
+    encode_items,
     list_of,
     optional,
     record_of,
@@ -36,6 +39,18 @@ class MapOver:
     items: str | Sequence[bytes]
     max_parallel: int | None = None
     skip_errors: bool = False
+    spread: tuple[str, ...] = ()
+    """Parameters that are taken out of the item, which is then a dict of them."""
+
+    @classmethod
+    def sweep(
+        cls, step: str, values: Mapping[str, Sequence[Any]], max_parallel: int | None = None
+    ) -> MapOver:
+        """Run a task for every combination of these values; the last parameter varies fastest."""
+        combinations = (
+            dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())
+        )
+        return cls(encode_items(step, combinations), max_parallel, spread=tuple(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +168,19 @@ class _Graph:
 
     def _map(self, node: DAGNode, use: TaskUse, over: MapOver, name: str) -> int:
         bound = self._bound(node)
-        bound[_items_parameter(use, node.info)] = Item()
+        bound.update(dict.fromkeys(_item_parameters(use, over, node.info), Item()))
         items = self._source(over.items) if isinstance(over.items, str) else None
         call = bind_call(name, use, node.info, Given(named=bound, hint=_HINT))
+        if over.spread:
+            call = replace(call, kwargs=tuple(x for x in call.kwargs if x[0] not in over.spread))
         index = self.builder.add_task(
             name,
             use,
             node.info,
             call,
             after=self._before(node),
-            spec=item_spec(
-                items, max_parallel=over.max_parallel, skip_errors=over.skip_errors
-            ),
+            spec=item_spec(items, max_parallel=over.max_parallel, skip_errors=over.skip_errors),
+            options={StepOption.SPREAD: list(over.spread)} if over.spread else None,
         )
         if not isinstance(over.items, str):
             self.bound_items[index] = over.items
@@ -176,7 +192,7 @@ class _Graph:
         values = self._source(over.items)
         assert values is not None, "an input is taken apart only where maps alone take it"
         bound = self._bound(node)
-        parameter = _items_parameter(use, node.info)
+        (parameter,) = _item_parameters(use, over, node.info)
         bound.pop(parameter, None)
         use = replace(use, param_name=parameter)
         how = over.how
@@ -235,33 +251,33 @@ def _node_info(each: GraphUse, *, context_by_name: bool) -> TaskInfo:
     bindings = [b for b in info.bindings if b.parameter not in fixed]
     if each.over is None:
         return replace(info, bindings=tuple(bindings))
-    parameter = _items_parameter(each.use, info)
-    bindings = [b for b in bindings if b.parameter != parameter]
+    taken = _item_parameters(each.use, each.over, info)
+    bindings = [b for b in bindings if b.parameter not in taken]
     if isinstance(each.over.items, str):
-        bindings.insert(0, InputBinding(parameter, each.over.items, is_required=True))
+        bindings.insert(0, InputBinding(taken[0], each.over.items, is_required=True))
     if isinstance(each.over, ReduceOver):
         return replace(info, bindings=tuple(bindings))
     parameters = dict(info.parameters)
-    if parameter in parameters:
+    for name in set(taken).intersection(parameters):
         # The annotation is that of one item.
-        parameters[parameter] = replace(parameters[parameter], annotation=MISSING)
+        parameters[name] = replace(parameters[name], annotation=MISSING)
     if info.multiple_outputs:
         info = replace(info, outputs=(info.name,), multiple_outputs=False, output_types={})
     returns = list_of(returned_type(info))
-    return replace(
-        info, bindings=tuple(bindings), parameters=parameters, return_annotation=returns
-    )
+    return replace(info, bindings=tuple(bindings), parameters=parameters, return_annotation=returns)
 
 
-def _items_parameter(use: TaskUse, info: TaskInfo) -> str:
-    """The parameter that receives an item, or the list to be reduced."""
+def _item_parameters(use: TaskUse, over: MapOver | ReduceOver, info: TaskInfo) -> tuple[str, ...]:
+    """The parameters that receive an item or its parts, or the list to be reduced."""
+    if isinstance(over, MapOver) and over.spread:
+        return over.spread
     if use.param_name is not None:
-        return use.param_name
+        return (use.param_name,)
     free = [name for name in info.parameters if name not in use.kwargs]
     if not free:
         why = "it has no free parameter for the items; name one, param_name=..."
         raise BadArgumentsError(info.name, use.task_name, why)
-    return free[0]
+    return (free[0],)
 
 
 def _chosen(dag: DAG, given: Inputs | None) -> list[str]:
@@ -276,4 +292,4 @@ def _required(use: TaskUse | None) -> TaskUse:
     return use
 
 
-_HINT = "give it a value by name when the run is started, {name}=..."
+_HINT = "pass {name}= when the run is started"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taskiq_flow.compile.arguments import Given, bind_call
+from taskiq_flow.compile.arguments import Call, Given, bind_call
 from taskiq_flow.compile.builder import PlanBuilder, item_spec
 from taskiq_flow.compile.builtin import StepOption
 from taskiq_flow.compile.policies import positive
@@ -69,18 +69,24 @@ def add_reduction(
             f"{name}.chunks{level}", "chunk", values, Const(str(size)), like=use
         )
         part = builder.name(f"{name}.level{level}")
-        given = Given((Item(),), named)
+        call = bind_call(part, use, info, Given((Item(),), named))
         index = builder.add_task(
             part,
             use,
             info,
-            bind_call(part, use, info, given),
+            call,
             spec=item_spec(Source(chunks), max_parallel=how.max_parallel),
             # The first level calls the task even for one element, as a single call would.
-            options=(StepOption.LONE,) if level > 1 else (),
+            options=_lone(call, Item()) if level > 1 else None,
             is_output=False,
         )
         values = Source(index)
     call = bind_call(name, use, info, Given((values,), named))
-    options = (StepOption.LONE,) if how.levels else ()
+    options = _lone(call, values) if how.levels else None
     return builder.add_task(name, use, info, call, options=options)
+
+
+def _lone(call: Call, values: Binding) -> dict[str, str | int]:
+    """Name the argument that is the list."""
+    names = (name for name, binding in call.kwargs if binding == values)
+    return {StepOption.LONE: next(names, 0)}

@@ -67,7 +67,9 @@ def produced_type(info: TaskInfo, output: str) -> Any:
     if typing.is_typeddict(returned):
         return getattr(returned, "__annotations__", {}).get(output, MISSING)
     parts = get_args(returned)
-    if get_origin(returned) is tuple and len(parts) == len(info.outputs) and ... not in parts:
+    if get_origin(returned) is tuple and parts[1:] == (...,):
+        return parts[0]
+    if get_origin(returned) is tuple and len(parts) == len(info.outputs):
         return parts[info.outputs.index(output)]
     return MISSING
 
@@ -90,7 +92,7 @@ _BUILTIN = (*_SCALARS, *_COLLECTIONS, dict)
 def _cannot_be(given: Any, wanted: Any) -> bool:
     if not (_is_class(given) and _is_class(wanted)):
         return False
-    if issubclass(given, wanted) or issubclass(wanted, given):
+    if issubclass(given, wanted):
         return False
     if given in _BUILTIN or given is bool:
         return _builtin_cannot_be(given, wanted)

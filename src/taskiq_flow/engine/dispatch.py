@@ -195,7 +195,6 @@ class Dispatcher:
                 lease.lost = lost.get(lease.token, LostReason.TAKEN)
                 return None
         child = self.runner.begin(grant, lease)
-        lease.on_lost = self.runner.stopper(child)
         if lease.lost is not None:
             lease.on_lost(lease.lost)
         try:

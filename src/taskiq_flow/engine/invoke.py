@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 from collections.abc import Callable, Iterator
@@ -73,6 +72,9 @@ class StepMessage(TaskiqMessage):
             "args": [[list(self.flow_address)]],
             "kwargs": {},
         }
+
+
+_ALL_FIELDS = set(StepMessage.model_fields)
 
 
 @dataclass(slots=True)
@@ -179,16 +181,24 @@ def step_message(
     kwargs: dict[str, Any],
 ) -> StepMessage:
     """Make the message of one step. Not validated: its parts come from the plan and the store."""
-    return StepMessage.model_construct(
-        task_id=task_id,
-        task_name=task_name,
-        # A retry middleware of the broker would take a failing step out of its run.
-        labels={**labels, "retry_on_error": False},
-        labels_types=None,
-        args=args,
-        kwargs=kwargs,
-        flow_address=tuple(address),
-    )
+    # A retry middleware of the broker would take a failing step out of its run.
+    labels["retry_on_error"] = False
+    facts = {
+        "task_id": task_id,
+        "task_name": task_name,
+        "labels": labels,
+        "labels_types": None,
+        "args": args,
+        "kwargs": kwargs,
+        "flow_address": tuple(address),
+    }
+    message = StepMessage.__new__(StepMessage)
+    # What `model_construct` does, without looking for defaults: it runs once per step.
+    object.__setattr__(message, "__dict__", facts)
+    object.__setattr__(message, "__pydantic_fields_set__", _ALL_FIELDS)
+    object.__setattr__(message, "__pydantic_extra__", None)
+    object.__setattr__(message, "__pydantic_private__", None)
+    return message
 
 
 def _frames() -> Iterator[FrameType]:
@@ -205,8 +215,3 @@ def _receiver_on_stack() -> Receiver | None:
             if isinstance(candidate, Receiver):
                 return candidate
     return None
-
-
-def child_context() -> contextvars.Context:
-    """A copy of the context for one step, so that what it sets is gone with it."""
-    return contextvars.copy_context()

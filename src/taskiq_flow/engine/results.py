@@ -50,12 +50,14 @@ class RunOutcome:
     def as_result(self) -> TaskiqResult[Any]:
         """The outcome as Taskiq has it."""
         started = self.snapshot.started_at or self.snapshot.created_at
-        return TaskiqResult[Any](
+        # Not validated: all parts are ours, and this is done for every run.
+        return TaskiqResult[Any].model_construct(
             is_err=self.failed,
+            log=None,
             return_value=self.value,
             execution_time=round((self.snapshot.ended_at or started) - started, 6),
-            error=self.as_error() if self.failed else None,
             labels={"pipeline_id": self.snapshot.key or self.snapshot.run_id},
+            error=self.as_error() if self.failed else None,
         )
 
     def as_error(self) -> PipelineError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -15,8 +15,8 @@ from taskiq import AsyncBroker, TaskiqResult
 
 from taskiq_flow.codec import decode, encode, encode_error
 from taskiq_flow.config import TaskiqFlowConfig
-from taskiq_flow.context import PipelineContext
-from taskiq_flow.engine.invoke import Invoker, StepMessage, Work, child_context, step_message
+from taskiq_flow.context import Flag, PipelineContext
+from taskiq_flow.engine.invoke import Invoker, StepMessage, Work, step_message
 from taskiq_flow.engine.lease import Lease, now_monotonic
 from taskiq_flow.engine.outcome import Again, Try, decide_item, decide_step, named_timeout
 from taskiq_flow.engine.program import Arguments, Loaded, Program, load_program
@@ -95,35 +95,23 @@ class StepRunner:
     random: random.Random = field(default_factory=random.Random)
     _item_seconds: dict[str, float] = field(default_factory=dict[str, float])
     calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
-    _cancelled: dict[asyncio.Task[Outcome], threading.Event] = field(
-        default_factory=dict["asyncio.Task[Outcome]", threading.Event]
-    )
 
     def begin(self, grant: Grant, lease: Lease) -> asyncio.Task[Outcome]:
         """Start a grant in a task of its own, with its own copy of the context variables.
 
         The task raises `Interrupted` when what it did no longer counts.
         """
-        cancelled = threading.Event()
+        cancelled = Flag()
         loop = asyncio.get_running_loop()
-        child = loop.create_task(self._run(grant, lease, cancelled), context=child_context())
-        self._cancelled[child] = cancelled
-        child.add_done_callback(self._forget)
-        return child
-
-    def _forget(self, child: asyncio.Task[Outcome]) -> None:
-        self._cancelled.pop(child, None)
-
-    def stopper(self, child: asyncio.Task[Outcome]) -> Callable[[LostReason], None]:
-        """Stops a child whose lease is lost: sync code sees a flag, async code is cancelled."""
+        child = loop.create_task(self._run(grant, lease, cancelled), context=copy_context())
 
         def stop(_reason: LostReason) -> None:
-            cancelled = self._cancelled.get(child)
-            if cancelled is not None:
-                cancelled.set()
-                child.cancel()
+            # Sync code sees the flag, async code is cancelled.
+            cancelled.is_set = True
+            child.cancel()
 
-        return stop
+        lease.on_lost = stop
+        return child
 
     async def after_record(self, grant: Grant, *, recorded: bool) -> None:
         """Tell middlewares of calls whose outcome is stored now."""
@@ -141,7 +129,7 @@ class StepRunner:
 
     # -- one grant
 
-    async def _run(self, grant: Grant, lease: Lease, cancelled: threading.Event) -> Outcome:
+    async def _run(self, grant: Grant, lease: Lease, cancelled: Flag) -> Outcome:
         program = load_program(grant.blob)
         try:
             if grant.expand:
@@ -300,7 +288,7 @@ class _OneStep:
     grant: Grant
     program: Program
     lease: Lease
-    cancelled: threading.Event
+    cancelled: Flag
     function: Callable[..., Any]
     task_labels: dict[str, Any]
     values: dict[int, Loaded]

@@ -765,9 +765,10 @@ def _fail(
         effects.events.append((EventType.STEP_FAILED, index, None, step.attempt, ""))
         run.failed_step = index
         _end(run, RunStatus.FAILED, now, effects, error=failed.error)
-    elif failed.then is OnFailure.PASS:
+        return
+    step.out_length = None  # what a map has done so far is not its output
+    if failed.then is OnFailure.PASS:
         effects.values[index] = NONE_VALUE
-        step.out_length = None
         _complete(run, index, StepStatus.FAILED, now, pace, effects)
     else:
         _complete(run, index, StepStatus.FAILED, now, pace, effects, skip=step.record.successors)

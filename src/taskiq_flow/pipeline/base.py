@@ -1,13 +1,12 @@
-"""What every kind of pipeline can be told: how it fails, how long it may take, what it is called."""
+"""What every kind of pipeline can be told: its name, its time, and what a failure does."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from taskiq import AsyncBroker
-from typing_extensions import Self
 
 from taskiq_flow.compile import (
     ExceptionKinds,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from taskiq import AsyncBroker, TaskiqResult
-from typing_extensions import Self
 
 from taskiq_flow.compile import (
     Compiled,
@@ -138,7 +137,7 @@ class DataflowPipeline(BasePipeline):
         taken = named if isinstance(named, str) else encode_items(use.name, named)
         return self._add(GraphUse(use, output, MapOver(taken, max_parallel, skip_errors)))
 
-    def reduce(  # noqa: PLR0913 - each of them is a documented option
+    def reduce(
         self,
         task: Any,
         input_name: str,
@@ -275,9 +274,7 @@ class DataflowPipeline(BasePipeline):
 
     # -- inside
 
-    async def _run_to(
-        self, uses: Sequence[GraphUse], final: str, inputs: Mapping[str, Any]
-    ) -> Any:
+    async def _run_to(self, uses: Sequence[GraphUse], final: str, inputs: Mapping[str, Any]) -> Any:
         dag = build_graph(uses, context_by_name=self._policies.context_by_name)
         given = ExternalInputs.of(dag).bind((), inputs)
         compiled = compile_graph(

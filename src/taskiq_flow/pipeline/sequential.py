@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, cast, overload
+from typing import Any, Generic, Self, cast, overload
 
 from taskiq import AsyncBroker
 from taskiq.kicker import AsyncKicker
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from taskiq_flow.compile import (
     After,
@@ -192,9 +192,7 @@ class Pipeline(BasePipeline, Generic[R]):
         A failed element fails the run, unless ``skip_errors`` leaves it out.
         """
         use = self._use(task, (), kwargs, param_name)
-        return self._add(
-            Map(use, _taken(use, items), output, _checked(max_parallel), skip_errors)
-        )
+        return self._add(Map(use, _taken(use, items), output, _checked(max_parallel), skip_errors))
 
     def filter(
         self,
@@ -260,9 +258,7 @@ class Pipeline(BasePipeline, Generic[R]):
     def to_view(self) -> GraphView:
         if not self._links:
             return GraphView(self._name)
-        compiled = compile_chain(
-            self._links, None, self._policies, self._routing, name=self._name
-        )
+        compiled = compile_chain(self._links, None, self._policies, self._routing, name=self._name)
         return plan_view(compiled.plan)
 
     def _compile(self, shape: Shape) -> Compiled:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from taskiq_flow.exceptions import (
     BacklogFullError,
@@ -24,6 +24,7 @@ from taskiq_flow.model.records import (
     NONE_VALUE,
     Address,
     EventRecord,
+    EventType,
     Finished,
     Grant,
     ItemGrant,
@@ -51,7 +52,7 @@ from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, S
 LOG_LINES = 10_000
 """Log lines kept of one run."""
 
-FEED_EVENTS = 100_000
+FEED_EVENTS = 10_000
 """Events of all runs kept for those who follow the feed."""
 
 PUBLISH_AGAIN_SECONDS = 5.0
@@ -59,6 +60,10 @@ PUBLISH_AGAIN_SECONDS = 5.0
 
 DEADLINE, PUBLISH, NOTIFY = -1, -2, -3
 """Stand for the step where a due entry belongs to the run itself."""
+
+
+_Event: TypeAlias = tuple[str, int, float, str, int | None, int | None, int, str]
+"""An `EventRecord` with its type as a word."""
 
 
 @dataclass(slots=True)
@@ -69,7 +74,7 @@ class _Run:
     state: RunState
     values: dict[int, bytes]
     items: dict[int, dict[int, bytes]] = field(default_factory=dict[int, dict[int, bytes]])
-    events: list[EventRecord] = field(default_factory=list[EventRecord])
+    events: list[_Event] = field(default_factory=list["_Event"])
     log: deque[bytes] = field(default_factory=lambda: deque[bytes](maxlen=LOG_LINES))
     logged: int = 0
     progress: dict[int, bytes] = field(default_factory=dict[int, bytes])
@@ -92,9 +97,7 @@ class _Shared:
     )
     limits: LimitBook = field(default_factory=LimitBook)
     ended: dict[str, None] = field(default_factory=dict[str, None])  # in order
-    feed: deque[tuple[int, EventRecord]] = field(
-        default_factory=lambda: deque[tuple[int, EventRecord]](maxlen=FEED_EVENTS)
-    )
+    feed: deque[_Event] = field(default_factory=lambda: deque["_Event"](maxlen=FEED_EVENTS))
     fed: int = 0
     last_due: float | None = None
     hold_until: float = 0.0
@@ -370,13 +373,13 @@ class MemoryRunStore(RunStore):
 
     def _record(self, run: _Run, effects: Effects, now: float) -> None:
         run_id = run.new.run_id
+        events, feed = run.events, self._data.feed
         for kind, step, number, attempt, detail in effects.events:
-            event = EventRecord(
-                run_id, len(run.events) + 1, now, kind, step, number, attempt, detail
-            )
-            run.events.append(event)
-            self._data.fed += 1
-            self._data.feed.append((self._data.fed, event))
+            # The word and not the member: a tuple of plain values costs the collector nothing.
+            event = (run_id, len(events) + 1, now, kind.value, step, number, attempt, detail)
+            events.append(event)
+            feed.append(event)
+        self._data.fed += len(effects.events)
 
     def _hurry(self, address: Address, now: float) -> tuple[Ready, ...]:
         run = self._data.runs.get(address.run_id)
@@ -646,7 +649,7 @@ class MemoryRunStore(RunStore):
     async def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         with self._data.lock:
             run = self._data.runs.get(run_id)
-            return [] if run is None else run.events[after : after + limit]
+            return [] if run is None else [_event(e) for e in run.events[after : after + limit]]
 
     async def feed(
         self, *, after: str | None = None, limit: int = 1000, wait_seconds: float = 0.0
@@ -655,19 +658,20 @@ class MemoryRunStore(RunStore):
         until = time.monotonic() + wait_seconds
         while True:
             with self._data.lock:
-                fresh = self._fresh(position, limit)
+                fresh, position = self._fresh(position, limit)
             if fresh:
-                return [event for _, event in fresh], str(fresh[-1][0])
+                return fresh, str(position)
             if time.monotonic() >= until:
                 return [], str(position)
             await asyncio.sleep(0.02)
 
-    def _fresh(self, position: int, limit: int) -> list[tuple[int, EventRecord]]:
-        missing = self._data.fed - position
-        if missing <= 0:
-            return []
-        tail = min(missing, len(self._data.feed))
-        return list(islice(self._data.feed, len(self._data.feed) - tail, None))[:limit]
+    def _fresh(self, position: int, limit: int) -> tuple[list[EventRecord], int]:
+        """Events after a position, and the position after them; the oldest may be gone."""
+        kept = len(self._data.feed)
+        first = max(position, self._data.fed - kept)
+        start = kept - (self._data.fed - first)
+        fresh = [_event(e) for e in islice(self._data.feed, start, start + limit)]
+        return fresh, first + len(fresh)
 
     # -- notes that steps leave while they run
 
@@ -730,6 +734,11 @@ class MemoryRunStore(RunStore):
 
     async def health(self) -> dict[str, Any]:
         return {"store": "memory", "durable": False, "runs": len(self._data.runs)}
+
+
+def _event(kept: _Event) -> EventRecord:
+    run_id, seq, at, kind, step, number, attempt, detail = kept
+    return EventRecord(run_id, seq, at, EventType(kind), step, number, attempt, detail)
 
 
 def _age(run: _Run) -> tuple[float, str]:

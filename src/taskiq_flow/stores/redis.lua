@@ -4,7 +4,7 @@
 -- ARGV: operation, time ('' asks the server), lease, kick, retention in ms, run id, its own ones.
 -- Values, plans and errors are opaque bytes: cjson would turn [] into {} and round big numbers.
 --
--- r:<run>     hash  r state | a answer of create | j m error: only for readers | L lines logged
+-- r:<run>     hash  r state | j m error: only for readers | L lines logged
 --                   of step i: h<i> record, c<i> successors, u<i> sources, b<i> blob, d<i> state,
 --                   e<i> error; of its slot n: x<i>.<n> state, a<i>.<n> last answer
 --                   E<event> steps that wait for it
@@ -15,16 +15,17 @@
 -- due:<queue> zset  run|step|slot by time; steps -1 -2 -3 are deadline, publish, notify
 -- i:<index>   zset  runs by creation (i:end: by end)     i:of hash  indexes and key of a run
 -- key:<key>, tick:<tick> string   backlog:<name> set     lh: lw: ln:<limit>  holders, queue, next
-local P, A, call = KEYS[1], ARGV, redis.call
+local P, A, op, call = KEYS[1], ARGV, ARGV[1], redis.call
 local encode, decode, fmt, min, max = cmsgpack.pack, cmsgpack.unpack, string.format, math.min, math.max
 local now, lease, kick, id = tonumber(A[2]), tonumber(A[3]), tonumber(A[4]), A[6]
 if not now then
   local t = call('TIME')
   now = (t[1] * 1000 + math.floor(t[2] / 1000)) / 1000
 end
+local NOW = fmt('%.17g', now) -- exact, where `tostring` keeps 14 digits
 local FINAL = {COMPLETED = true, FAILED = true, CANCELLED = true, SKIPPED = true}
 
-local function float(number) return number and fmt('%.17g', number) end
+local function float(number) return number == now and NOW or number and fmt('%.17g', number) end
 local function put(list, field, value) list[#list + 1], list[#list + 2] = field, value end
 local function bulk(command, key, list) -- `unpack` of some thousands overflows Lua's stack
   for first = 1, #list, 1000 do
@@ -47,18 +48,25 @@ local function blank(run_id, st)
     due = {}, ready = {}, freed = {}, events = {}, fields = {}, values = {}}
 end
 local function load(run_id, i, n)
-  local run = blank(run_id)
-  local names = i and {'r', 'h' .. i, 'd' .. i, 'x' .. i .. '.' .. n} or {'r'}
-  local raw = call('HMGET', run.key, unpack(names))
-  if not raw[1] then return nil end -- unknown, expired, or still in creation
-  for k = 1, #names do run.raw[names[k]] = raw[k] end
-  run.st = decode(raw[1])
+  local run, found = blank(run_id), nil
+  if i then
+    local h, d, x = 'h' .. i, 'd' .. i, 'x' .. i .. '.' .. n
+    found = call('HMGET', run.key, 'r', h, d, x)
+    run.raw[h], run.raw[d], run.raw[x] = found[2], found[3], found[4]
+  else
+    found = call('HMGET', run.key, 'r')
+  end
+  if not found[1] then return nil end -- unknown, expired, or still in creation
+  run.st = decode(found[1])
   run.was = run.st.s
   return run
 end
 local function read(run, field)
   local raw = run.raw[field]
-  if raw == nil then raw = call('HGET', run.key, field) end
+  if raw == nil then
+    raw = call('HGET', run.key, field)
+    run.raw[field] = raw
+  end
   return raw
 end
 local function head(run, i)
@@ -71,26 +79,36 @@ local function peek(run, i)
   local raw = read(run, 'd' .. i)
   if raw then return decode(raw) end
   local h = head(run, i)
-  if h.done then return {s = 'COMPLETED', ended = run.st.created, out = h.out} end
-  return {s = 'WAITING', w = h.w, k = 0, length = h.length}
+  if h.done then
+    return {s = 'COMPLETED', ended = run.st.created, w = 0, k = 0, out = h.out, length = h.length}
+  end
+  return {s = 'WAITING', w = h.w, k = 0, length = h.length, left = h.length, cursor = 0}
 end
 local function step(run, i)
   run.steps[i] = peek(run, i)
   return run.steps[i]
+end
+local function follower(run, i) -- a step that is likely to be opened
+  if not run.steps[i] then
+    local h, d = 'h' .. i, 'd' .. i
+    local found = call('HMGET', run.key, h, d)
+    run.raw[h], run.raw[d] = found[1], found[2]
+  end
+  return step(run, i)
 end
 local function slot(run, i, n)
   local name = i .. '.' .. n
   if not run.slots[name] then
     local raw = read(run, 'x' .. name)
     if not raw then return nil end
-    run.slots[name] = decode(raw)
-    run.due[name] = run.slots[name].due
+    local x = decode(raw)
+    x.i, x.n, run.slots[name], run.due[name] = tonumber(i), tonumber(n), x, x.due
   end
   return run.slots[name]
 end
 local function event(run, kind, i, n, attempt, detail)
-  local row = fmt('%.17g|%s|%s|%s|%d|', now, kind, i or '', n or '', attempt)
-  run.events[#run.events + 1] = row .. (detail or '') -- %s would end it at a NUL
+  local list = run.events
+  list[#list + 1] = table.concat({NOW, kind, i or '', n or '', attempt, detail or ''}, '|')
 end
 local function own(run_id, suffix) call('SADD', P .. 'k:' .. run_id, suffix) end
 local function keys_of(run_id)
@@ -106,7 +124,7 @@ local function close(run)
   local st, due = run.st, P .. 'due:' .. run.st.queue
   if st.deadline then call('ZREM', due, run.id .. '|-1|0') end
   if st.publish then call('ZADD', due, now + 5, run.id .. '|-2|0') end
-  if st.parent then call('ZADD', due, now + 5, run.id .. '|-3|0') end
+  if st.notify then call('ZADD', due, now + 5, run.id .. '|-3|0') end
   call('ZADD', P .. 'i:end', st.ended, run.id)
   local keys, key = keys_of(run.id), st.named and P .. 'key:' .. st.name
   if key and call('GET', key) == run.id then keys[#keys + 1] = key end
@@ -118,8 +136,9 @@ local function save(run)
   put(fields, 'r', encode(st))
   for i, d in pairs(run.steps) do put(fields, 'd' .. i, encode(d)) end
   for name, x in pairs(run.slots) do
-    put(fields, 'x' .. name, encode(x))
-    if x.due ~= run.due[name] then
+    -- Of a slot that is done nobody asks for more than its last finish.
+    put(fields, 'x' .. name, encode(x.s == 'D' and {s = 'D', finish = x.finish} or x))
+    if x.due ~= run.due[name] and not (x.due and FINAL[st.s]) then -- nothing is due any more
       local due, member = P .. 'due:' .. head(run, x.i).queue, run.id .. '|' .. x.i .. '|' .. x.n
       if x.due then call('ZADD', due, x.due, member) else call('ZREM', due, member) end
     end
@@ -151,8 +170,13 @@ local function open_slot(run, i, n)
   x.s, x.due, x.ready, run.slots[name] = 'R', now + kick, now, x
   run.ready[#run.ready + 1] = x
 end
+local function sleep(run, i, status, due)
+  run.slots[i .. '.0'] = {i = i, n = 0, s = status, due = due, ready = now}
+  run.retry_at = due and min(due, run.retry_at or due) or run.retry_at
+  return false
+end
 local function open_items(run, d, h, i)
-  d.left, d.out, d.cursor = d.length, d.length, 0
+  d.left, d.out = d.length, d.length
   for _, kind in ipairs({'q:', 'y:', 'w:'}) do own(run.id, kind .. run.id .. ':' .. i) end
   for n = 0, min(h.slots, d.length) - 1 do open_slot(run, i, n) end
   return d.length == 0
@@ -161,17 +185,15 @@ local function open_step(run, d, i) -- true when that alone completes it
   local h = head(run, i)
   d.s = 'READY'
   if h.kind == 'timer' then
-    run.slots[i .. '.0'] = {i = i, n = 0, s = 'T', due = now + (h.delay or 0), ready = now}
-    return false
+    return sleep(run, i, 'T', now + (h.delay or 0))
   elseif h.kind == 'event' then
     local payload = call('HGET', P .. 'v:' .. run.id, '!' .. (h.event or ''))
     if payload then
       put(run.values, i, payload)
       return true
     end
-    run.slots[i .. '.0'] = {i = i, n = 0, s = 'P', due = h.delay and now + h.delay, ready = now}
     event(run, 'step_parked', i, 0, 0, h.event)
-    return false
+    return sleep(run, i, 'P', h.delay and now + h.delay)
   elseif h.kind == 'map' then
     if not d.length and h.items_from then d.length = peek(run, h.items_from).out end
     if d.length then return open_items(run, d, h, i) end
@@ -183,10 +205,24 @@ local function first_retry(run, i)
   local first = call('ZRANGE', P .. 'y:' .. run.id .. ':' .. i, 0, 0, 'WITHSCORES')
   return tonumber(first[2]), first[1]
 end
+local function rests(run, x) -- put a slot that finds nothing to do aside, until a retry if any
+  local h, d = head(run, x.i), peek(run, x.i)
+  if not FINAL[d.s] then
+    if h.kind ~= 'map' or not d.length then return false end
+    if #(x.items or {}) > 0 or d.cursor < d.length then return false end
+    local at = d.again and first_retry(run, x.i)
+    if at then
+      if at > now then x.s, x.due, x.ready = 'T', at, at end
+      return at > now
+    end
+  end
+  x.s, x.due = 'D', nil
+  return true
+end
 local function take_items(run, x, d, h, want)
-  x.lost, x.items = 0, {}
   local at, number
   if d.again then at, number = first_retry(run, x.i) end
+  x.lost, x.items = 0, {}
   if at and at <= now then
     call('ZREM', P .. 'y:' .. run.id .. ':' .. x.i, number)
     x.items[1] = tonumber(number)
@@ -196,18 +232,11 @@ local function take_items(run, x, d, h, want)
   local stop = min(d.length, d.cursor + min(max(1, want), share))
   for k = d.cursor, stop - 1 do x.items[#x.items + 1] = k end
   d.cursor = stop
-  return at
 end
-local function claim(run, x, token, want) -- false when there is nothing left to do in it
+local function claim(run, x, token, want)
   local st, h, d = run.st, head(run, x.i), step(run, x.i)
-  if h.kind == 'map' and d.length and #(x.items or {}) == 0 then
-    local at = take_items(run, x, d, h, want)
-    if #x.items == 0 then
-      x.s, x.due, run.retry_at = at and 'T' or 'D', at, at
-      return false
-    end
-  end
-  x.s, x.due, x.token, x.last, x.kicks = 'X', now + lease, token, token, 0
+  if h.kind == 'map' and d.length and #(x.items or {}) == 0 then take_items(run, x, d, h, want) end
+  x.s, x.due, x.token, x.last, x.started, x.kicks = 'X', now + lease, token, token, now, 0
   st.running = st.running + 1
   if st.s == 'PENDING' then
     st.s, st.started = 'RUNNING', now
@@ -219,7 +248,6 @@ local function claim(run, x, token, want) -- false when there is nothing left to
     event(run, 'step_started', x.i, x.n, (x.attempt or 0) + 1)
   end
   run.claim = x
-  return true
 end
 local function go_on(run, h, token, want)
   if run.st.most and run.st.running >= run.st.most then return end
@@ -227,16 +255,9 @@ local function go_on(run, h, token, want)
     local other = head(run, x.i)
     if not other.limits and other.queue == h.queue and other.route == h.route then
       table.remove(run.ready, k)
-      claim(run, x, token, want)
-      return
+      return claim(run, x, token, want)
     end
   end
-end
-local function has_work(run, x)
-  local h, d = head(run, x.i), peek(run, x.i)
-  if FINAL[d.s] then return false end
-  return h.kind ~= 'map' or not d.length or d.cursor < d.length or #(x.items or {}) > 0
-    or (d.again and first_retry(run, x.i) ~= nil)
 end
 local function unblock(run)
   local st = run.st
@@ -244,11 +265,10 @@ local function unblock(run)
     local at = call('LPOP', P .. 'b:' .. run.id)
     if not at then return end
     local x = slot(run, at:match('(%d+)%.(%d+)'))
-    if x and x.s == 'B' and has_work(run, x) then
+    -- The room must not go to one that would not use it: nobody else would wake the next.
+    if x and x.s == 'B' and not rests(run, x) then
       make_ready(x)
       run.ready[#run.ready + 1] = x
-    elseif x and x.s == 'B' then
-      x.s, x.due = 'D', nil
     end
   end
 end
@@ -316,13 +336,13 @@ local function settle(run, todo, skip) -- todo: {step, how it ended or nil to op
       status = status or 'COMPLETED'
       d.s, d.ended, d.retry = status, now, nil
       st.rem = st.rem - 1
-      local tries = (d.attempt or 0) + (status == 'FAILED' and 0 or 1)
-      event(run, 'step_' .. status:lower(), i, nil, tries)
-      for c in (call('HGET', run.key, 'c' .. i) or ''):gmatch('%d+') do
-        local f = step(run, tonumber(c))
+      local tries = (d.attempt or 0) + (status == 'COMPLETED' and 1 or 0)
+      event(run, 'step_' .. status:lower(), i, nil, status == 'SKIPPED' and 0 or tries)
+      for c in (read(run, 'c' .. i) or ''):gmatch('%d+') do
+        local f = follower(run, tonumber(c))
         f.w = f.w - 1
         if status == 'SKIPPED' or skip and (skip == true or skip[c]) then f.k = f.k + 1 end
-        if f.w == 0 then
+        if f.w == 0 and not FINAL[f.s] then -- one taken over from an earlier run has ended before
           local h = head(run, tonumber(c))
           local runs = f.k == 0 or h.join == 'any' and f.k < h.need
           todo[#todo + 1] = {tonumber(c), not runs and 'SKIPPED' or nil}
@@ -336,19 +356,20 @@ end
 local function fail(run, i, err, on_failure)
   local st, d = run.st, step(run, i)
   put(run.fields, 'e' .. i, err)
-  st.failures, d.out = st.failures + 1, nil
+  st.failures = st.failures + 1
   if on_failure == 'stop' then
     d.s, d.ended, d.retry = 'FAILED', now, nil
     event(run, 'step_failed', i, nil, d.attempt or 0)
-    st.failed = i
+    st.failed, st.rem = i, st.rem - 1
     end_run(run, 'FAILED', err)
     return
   end
+  d.out = nil -- what a map has done so far is not its output
   if on_failure == 'pass' then put(run.values, i, 'null') end
   settle(run, {{i, 'FAILED'}}, on_failure == 'skip')
 end
 local function back_off(run, x, d, h, at)
-  x.s, x.due, run.retry_at = 'T', at, at
+  x.s, x.due, x.ready, run.retry_at = 'T', at, at, at
   if h.kind ~= 'map' then d.s, d.retry = 'RETRYING', at end
   event(run, 'step_retrying', x.i, x.n, x.attempt or 0, fmt('%.3f', at))
 end
@@ -369,7 +390,7 @@ local function record_items(run, x, d, h, a) -- a: errors, then, error, done, re
     d.again, ended[tonumber(A[k])] = true, true
     call('HINCRBY', tries, A[k], 1)
     put(run.fields, 'e' .. i, A[k + 2])
-    call('ZADD', P .. 'y:' .. run.id .. ':' .. i, now + A[k + 1], A[k])
+    call('ZADD', P .. 'y:' .. run.id .. ':' .. i, now + A[k + 1], fmt('%09d', A[k]))
     k = k + 3
   end
   local left = {}
@@ -421,45 +442,6 @@ local function record(run, x, d, h, kind, a)
     end
   end
 end
-local function lose(run, x, d, h)
-  run.st.running = run.st.running - 1
-  x.lost, d.lost, x.token = (x.lost or 0) + 1, (d.lost or 0) + 1, nil
-  event(run, 'step_lost', x.i, x.n, (x.attempt or 0) + 1, tostring(x.lost))
-  if x.lost >= h.lost_most then
-    x.s, x.due = 'D', nil
-    fail(run, x.i, '#poison', 'stop')
-    return
-  end
-  make_ready(x) -- x.last stays: a late finish counts as long as nobody else began
-  run.ready[#run.ready + 1] = x
-  unblock(run)
-end
-local function wake(run, x, hold)
-  local h, d = head(run, x.i), step(run, x.i)
-  if FINAL[d.s] then x.s, x.due = 'D', nil end
-  if FINAL[run.st.s] or not x.due or x.due > now then return end
-  local later = now + kick * 2 ^ min(x.kicks or 0, 6)
-  if x.s == 'X' and now < hold then
-    x.due = hold
-  elseif x.s == 'X' then
-    lose(run, x, d, h)
-  elseif x.s == 'R' then
-    x.due, x.kicks = later, (x.kicks or 0) + 1
-    run.ready[1] = x
-  elseif x.s == 'B' and run.st.running >= run.st.most then
-    x.due, x.kicks = later, (x.kicks or 0) + 1
-  elseif x.s == 'T' and h.kind == 'timer' then
-    x.s, x.due = 'D', nil
-    settle(run, {{x.i, 'COMPLETED'}})
-  elseif x.s == 'P' then
-    x.s, x.due = 'D', nil
-    fail(run, x.i, '#event-timeout', h.on_failure)
-  else
-    make_ready(x)
-    run.ready[1] = x
-  end
-end
-
 -- what callers get ------------------------------------------------------------------------------
 
 local function rows(run, list)
@@ -477,7 +459,7 @@ local function apply(run) -- save, and wake who waited for a limit: of any run, 
     local other = load(other_id, i, n)
     local x = other and slot(other, i, n)
     if x and x.s == 'T' and not FINAL[other.st.s] then
-      make_ready(x)
+      make_ready(x, true)
       other.ready[1] = x
       save(other)
       rows(other, list)
@@ -489,7 +471,7 @@ local function outputs(run, keys, must_be_whole) -- {key, length} stands for a s
   local values = hmget(P .. 'v:' .. run.id, keys)
   for k = 1, #keys do
     local i = tonumber(keys[k])
-    if not values[k] and i >= 0 then
+    if not values[k] and i >= 0 and read(run, 'h' .. i) then
       local d = peek(run, i)
       local shown = d.out and (not must_be_whole or d.s == 'COMPLETED')
       values[k] = shown and {i, d.out} or false
@@ -509,11 +491,176 @@ local function grant(run, x)
   local own_part = call('HMGET', run.key, 'b' .. i, 'u' .. i)
   for key in (own_part[2] or ''):gmatch('[^,]+') do keys[#keys + 1] = key end
   local expand = h.kind == 'map' and not d.length and 1 or 0
-  return {i, x.n, x.token, own_part[1], outputs(run, keys), x.attempt or 0, x.lost or 0, float(now),
-    float(x.ready), float(st.started or st.created), st.name, float(st.deadline) or false, items,
-    d.length or false, expand, x.note or false}
+  return {i, x.n, x.token, own_part[1], outputs(run, keys), x.attempt or 0, x.lost or 0,
+    float(x.started), float(x.ready), float(st.started or st.created), st.name,
+    float(st.deadline) or false, items, d.length or false, expand, x.note or false, float(d.started)}
+end
+local function unsettled(run)
+  local list, st = {}, run.st
+  if st.notify then list[1] = {'notify', run.id, false, st.parent} end
+  if st.publish then list[#list + 1] = {'publish', run.id, false, st.parent or false} end
+  return list
 end
 local function delay_of(queue) return tonumber(call('HGET', P .. 'delays', queue) or 0) end
+-- operations ------------------------------------------------------------------------------------
+
+if op == 'start' then -- slot, token, want
+  local i, n, token = tonumber(A[7]), tonumber(A[8]), A[9]
+  local run = load(id, i, n)
+  if not run then return {'gone'} end
+  if FINAL[run.st.s] then return {'ended'} end
+  local x, st = slot(run, i, n), run.st
+  if not x then return {'gone'} end
+  local h = head(run, i)
+  if FINAL[peek(run, i).s] or x.s == 'D' then return {'done'} end
+  if x.s == 'X' then return x.token == token and {'', grant(run, x)} or {'running'} end
+  local due = x.s == 'T' and h.kind ~= 'timer' and x.due <= now
+  if x.s ~= 'R' and not due then return {'waiting', float(x.due)} end
+  if rests(run, x) then
+    save(run)
+    return x.due and {'waiting', float(x.due)} or {'done'}
+  end
+  if st.most and st.running >= st.most then
+    x.s, x.due = 'B', nil
+    call('RPUSH', P .. 'b:' .. id, i .. '.' .. n)
+    save(run)
+    return {'limited'}
+  end
+  local retry_at = h.limits and take(h.limits, token, id .. '|' .. i .. '|' .. n)
+  if retry_at then
+    x.s, x.due = 'T', retry_at
+    save(run)
+    return {'limited', float(retry_at)}
+  end
+  local released = x.started and x.started >= x.ready
+  if x.s == 'R' and x.kicks == 0 and not released and not h.limits then
+    -- What a first message took in this queue lately, so that a backlog is not doubled.
+    call('HSET', P .. 'delays', h.queue, float(max(now - x.ready, delay_of(h.queue) * 0.9)))
+  end
+  claim(run, x, token, tonumber(A[10]))
+  save(run)
+  return {'', grant(run, x)}
+end
+
+if op == 'finish' then -- slot, token, next token, want, kind, …
+  local i, n, token, next_token = tonumber(A[7]), tonumber(A[8]), A[9], A[10]
+  local run = load(id, i, n)
+  local x = run and slot(run, i, n)
+  if not x then return {0} end
+  local st, field = run.st, 'a' .. i .. '.' .. n
+  if x.finish == token then
+    local answer = decode(read(run, field))
+    local y = answer.to and not FINAL[st.s] and slot(run, answer.to.i, answer.to.n)
+    local holds = y and y.s == 'X' and y.token == answer.token and not FINAL[peek(run, y.i).s]
+    run.ready = answer.ready
+    return {1, rows(run, {}), holds and grant(run, y) or false, answer.ended and st.s or false,
+      float(answer.retry_at) or false, answer.ended and unsettled(run) or {}}
+  end
+  local holds = x.s == 'X' and x.token == token
+  local late = x.s == 'R' and x.last == token -- its lease ran out, but nobody took it since
+  if FINAL[st.s] or not holds and not late then return {0} end
+  local h, d = head(run, i), step(run, i)
+  if holds then st.running = st.running - 1 end
+  leave(run, h.limits, token)
+  x.token, x.last, x.s, x.due = nil, nil, 'D', nil
+  -- A step may have ended while one of its slots ran: another of its items failed for good.
+  if not FINAL[d.s] then record(run, x, d, h, A[12], 13) end
+  unblock(run)
+  if next_token ~= '' and not FINAL[st.s] then go_on(run, h, next_token, tonumber(A[11])) end
+  local ready, to = {}, run.claim
+  for k, y in ipairs(run.ready) do ready[k] = {i = y.i, n = y.n} end
+  x.finish = token
+  put(run.fields, field, encode({ready = ready, to = to and {i = to.i, n = to.n},
+    token = next_token, ended = run.ended, retry_at = run.retry_at}))
+  local list = apply(run)
+  return {1, list, to and grant(run, to) or false, run.ended and st.s or false,
+    float(run.retry_at) or false, run.ended and unsettled(run) or {}}
+end
+
+if op == 'renew' then -- (run, step, slot, token)…
+  local lost = {}
+  for k = 6, #A, 4 do
+    local i, n, token = tonumber(A[k + 1]), tonumber(A[k + 2]), A[k + 3]
+    local run = load(A[k], i, n)
+    local x = run and not FINAL[run.st.s] and slot(run, i, n)
+    if not run or FINAL[run.st.s] then
+      put(lost, token, run and run.st.s == 'CANCELLED' and 'cancelled' or 'ended')
+    elseif not x or x.s ~= 'X' or x.token ~= token then
+      put(lost, token, 'taken')
+    elseif FINAL[peek(run, i).s] then
+      put(lost, token, 'ended')
+    else
+      x.due = now + lease
+      for _, limit in ipairs(head(run, i).limits or {}) do
+        call('ZADD', P .. 'lh:' .. limit.key, 'XX', x.due, token)
+      end
+      save(run)
+    end
+  end
+  return lost
+end
+
+if op == 'release' then -- slot, token, delay
+  local i, n = tonumber(A[7]), tonumber(A[8])
+  local run = load(id, i, n)
+  local x = run and slot(run, i, n)
+  if not x or FINAL[run.st.s] or x.s ~= 'X' or x.token ~= A[9] then return {} end
+  run.st.running = run.st.running - 1
+  x.token, x.last = nil, nil
+  leave(run, head(run, i).limits, A[9])
+  if FINAL[peek(run, i).s] then
+    x.s, x.due = 'D', nil
+  elseif tonumber(A[10]) > 0 then
+    x.s, x.due = 'T', now + A[10]
+  else
+    make_ready(x, true)
+    run.ready[1] = x
+  end
+  unblock(run)
+  return apply(run)
+end
+
+-- operations that are rare, and what only they need: each call defines all that stands above it -----
+
+local function lose(run, x, d, h)
+  run.st.running = run.st.running - 1
+  x.lost, d.lost, x.token = (x.lost or 0) + 1, (d.lost or 0) + 1, nil
+  event(run, 'step_lost', x.i, x.n, (x.attempt or 0) + 1, tostring(x.lost))
+  if x.lost >= h.lost_most then
+    x.s, x.due = 'D', nil
+    fail(run, x.i, '#poison', 'stop')
+    return
+  end
+  make_ready(x) -- x.last stays: a late finish counts as long as nobody else began
+  run.ready[#run.ready + 1] = x
+end
+local function wake(run, x, hold)
+  if not x.due or x.due > now then return end
+  local h, d = head(run, x.i), step(run, x.i)
+  if x.s == 'X' and now < hold then
+    x.due = hold
+    return
+  elseif FINAL[d.s] then
+    if x.s == 'X' then run.st.running = run.st.running - 1 end
+    x.token, x.s, x.due = nil, 'D', nil
+  elseif x.s == 'X' then
+    lose(run, x, d, h)
+  elseif x.s == 'R' then
+    x.due, x.kicks = now + kick * 2 ^ min(x.kicks, 6), x.kicks + 1
+    run.ready[1] = x
+  elseif x.s == 'T' and h.kind == 'timer' then
+    x.s, x.due = 'D', nil
+    settle(run, {{x.i, 'COMPLETED'}})
+  elseif x.s == 'T' then
+    make_ready(x, true)
+    run.ready[1] = x
+  elseif x.s == 'P' then
+    x.s, x.due = 'D', nil
+    fail(run, x.i, '#event-timeout', h.on_failure)
+  end
+  unblock(run)
+end
+
 local function forget(run_id) -- a run that has ended, also when its keys have expired
   local of = call('HGET', P .. 'i:of', run_id)
   for _, index in ipairs(of and cjson.decode(of).indexes or {}) do call('ZREM', P .. index, run_id) end
@@ -549,116 +696,7 @@ local function snapshot(run)
     st.reason or false, st.failures}
 end
 
--- operations ------------------------------------------------------------------------------------
-
-local ops = {}
-
-function ops.start() -- slot, token, want
-  local i, n, token = tonumber(A[7]), tonumber(A[8]), A[9]
-  local run = load(id, i, n)
-  if not run then return {'gone'} end
-  if FINAL[run.st.s] then return {'ended'} end
-  local x, st = slot(run, i, n), run.st
-  if not x then return {'gone'} end
-  if x.s == 'X' and x.token == token then return {'', grant(run, x)} end
-  if FINAL[step(run, i).s] or x.s == 'D' then return {'done'} end
-  if x.s == 'X' then return {'running'} end
-  if x.s ~= 'R' and not (x.s == 'T' and x.due <= now) then return {'waiting', float(x.due)} end
-  local h, fresh, ready_at = head(run, i), x.s == 'R' and x.kicks == 0, x.ready
-  if st.most and st.running >= st.most then
-    x.s, x.due = 'B', now + kick
-    call('RPUSH', P .. 'b:' .. id, i .. '.' .. n)
-    save(run)
-    return {'limited'}
-  end
-  local retry_at = h.limits and take(h.limits, token, id .. '|' .. i .. '|' .. n)
-  if retry_at then
-    x.s, x.due = 'T', retry_at
-    save(run)
-    return {'limited', float(retry_at)}
-  end
-  local claimed = claim(run, x, token, tonumber(A[10]))
-  if not claimed then leave(run, h.limits, token) end
-  if fresh and claimed then -- what a message took in this queue lately, so that it is not doubled
-    call('HSET', P .. 'delays', h.queue, float(max(now - ready_at, delay_of(h.queue) * 0.9)))
-  end
-  save(run)
-  return claimed and {'', grant(run, x)} or {'done'}
-end
-
-function ops.finish() -- slot, token, next token, want, kind, …
-  local i, n, token, next_token = tonumber(A[7]), tonumber(A[8]), A[9], A[10]
-  local run = load(id, i, n)
-  local x = run and slot(run, i, n)
-  if not x then return {0} end
-  if x.finish == token then
-    local answer = decode(read(run, 'a' .. i .. '.' .. n))
-    run.ready = answer.ready
-    local y = answer.to and slot(run, answer.to.i, answer.to.n)
-    local claimed = y and y.s == 'X' and y.token == answer.token and grant(run, y)
-    return {1, rows(run, {}), claimed or false, answer.ended and run.st.s or false,
-      float(answer.retry_at) or false}
-  end
-  local holds = x.s == 'X' and x.token == token
-  local late = x.s == 'R' and x.last == token -- its lease ran out, but nobody took it since
-  if FINAL[run.st.s] or not holds and not late then return {0} end
-  local h, d = head(run, i), step(run, i)
-  if holds then run.st.running = run.st.running - 1 end
-  leave(run, h.limits, token)
-  x.token, x.last, x.s, x.due = nil, nil, 'D', nil
-  record(run, x, d, h, A[12], 13)
-  unblock(run)
-  if next_token ~= '' and not FINAL[run.st.s] then go_on(run, h, next_token, tonumber(A[11])) end
-  local ready, to = {}, run.claim
-  for k, y in ipairs(run.ready) do ready[k] = {i = y.i, n = y.n} end
-  x.finish = token
-  put(run.fields, 'a' .. i .. '.' .. n, encode({ready = ready, to = to and {i = to.i, n = to.n},
-    token = next_token, ended = run.ended, retry_at = run.retry_at}))
-  local list = apply(run)
-  return {1, list, to and grant(run, to) or false, run.ended and run.st.s or false,
-    float(run.retry_at) or false}
-end
-
-function ops.renew() -- (run, step, slot, token)…
-  local lost = {}
-  for k = 6, #A, 4 do
-    local i, n, token = tonumber(A[k + 1]), tonumber(A[k + 2]), A[k + 3]
-    local run = load(A[k], i, n)
-    local x = run and not FINAL[run.st.s] and slot(run, i, n)
-    if not run or FINAL[run.st.s] then
-      put(lost, token, run and run.st.s == 'CANCELLED' and 'cancelled' or 'ended')
-    elseif not x or x.s ~= 'X' or x.token ~= token then
-      put(lost, token, 'taken')
-    else
-      x.due = now + lease
-      for _, limit in ipairs(head(run, i).limits or {}) do
-        call('ZADD', P .. 'lh:' .. limit.key, 'XX', x.due, token)
-      end
-      save(run)
-    end
-  end
-  return lost
-end
-
-function ops.release() -- slot, token, delay
-  local i, n = tonumber(A[7]), tonumber(A[8])
-  local run = load(id, i, n)
-  local x = run and slot(run, i, n)
-  if not x or FINAL[run.st.s] or x.s ~= 'X' or x.token ~= A[9] then return {} end
-  run.st.running = run.st.running - 1
-  x.token, x.last = nil, nil
-  leave(run, head(run, i).limits, A[9])
-  if tonumber(A[10]) > 0 then
-    x.s, x.due = 'T', now + A[10]
-  else
-    make_ready(x, true)
-    run.ready[1] = x
-  end
-  unblock(run)
-  return apply(run)
-end
-
-function ops.due() -- limit, queues…
+if op == 'due' then -- limit, queues…
   local clock, base, limit = P .. 'clock', kick, tonumber(A[7])
   local known = call('HMGET', clock, 'last', 'hold')
   local last, hold = tonumber(known[1] or nil), tonumber(known[2] or 0)
@@ -671,21 +709,21 @@ function ops.due() -- limit, queues…
     if not run then return end
     local st, kind = run.st, i == -2 and 'publish' or i == -3 and 'notify'
     if kind then
-      if not st[i == -2 and 'publish' or 'parent'] then return end
+      if not st[kind] then return end
       call('ZADD', P .. 'due:' .. st.queue, now + 5, run_id .. '|' .. i .. '|0')
       wakes[#wakes + 1] = {kind, run_id, false, st.parent or false}
       return
     end
+    if FINAL[st.s] then return end
     local x = i >= 0 and slot(run, i, n)
     if x then
       run.due[i .. '.' .. n] = nil -- it was taken out
       wake(run, x, hold)
-    elseif i == -1 and not FINAL[st.s] and st.deadline <= now then
+    elseif i == -1 and st.deadline <= now then
       end_run(run, 'FAILED', '#deadline')
     end
     for _, row in ipairs(apply(run)) do wakes[#wakes + 1] = {'kick', row[1], row, false} end
-    if run.ended and st.publish then wakes[#wakes + 1] = {'publish', run_id, false, st.parent or false} end
-    if run.ended and st.parent then wakes[#wakes + 1] = {'notify', run_id, false, st.parent} end
+    for _, row in ipairs(run.ended and unsettled(run) or {}) do wakes[#wakes + 1] = row end
   end
   for k = 8, #A do
     local queue = P .. 'due:' .. A[k]
@@ -704,16 +742,15 @@ function ops.due() -- limit, queues…
   return wakes
 end
 
-function ops.settle() -- kind
-  local run = load(id)
-  if not run then return end
-  local field, i = A[7] == 'publish' and 'publish' or 'parent', A[7] == 'publish' and -2 or -3
-  call('ZREM', P .. 'due:' .. run.st.queue, id .. '|' .. i .. '|0')
-  run.st[field] = nil
+if op == 'settle' then -- kind
+  local run, step_of = load(id), {publish = -2, notify = -3}
+  if not run or not FINAL[run.st.s] then return end
+  call('ZREM', P .. 'due:' .. run.st.queue, id .. '|' .. step_of[A[7]] .. '|0')
+  run.st[A[7]] = nil
   save(run)
 end
 
-function ops.cancel() -- reason, a token of the call: a repeated one gets the same answer
+if op == 'cancel' then -- reason, a token of the call: a repeated one gets the same answer
   local run = load(id)
   if not run then return 0 end
   if FINAL[run.st.s] then return run.st.by == A[8] and 1 or 0 end
@@ -723,7 +760,7 @@ function ops.cancel() -- reason, a token of the call: a repeated one gets the sa
   return 1
 end
 
-function ops.resume() -- slot, note
+if op == 'resume' then -- slot, note
   local run = load(id, A[7], A[8])
   local x = run and slot(run, A[7], A[8])
   if not x or FINAL[run.st.s] or x.s ~= 'P' then return {} end
@@ -733,7 +770,7 @@ function ops.resume() -- slot, note
   return apply(run)
 end
 
-function ops.send_event() -- name, payload
+if op == 'send_event' then -- name, payload
   local run = load(id)
   if not run or FINAL[run.st.s] then return end
   event(run, 'event_received', nil, nil, 0, A[7])
@@ -749,18 +786,23 @@ function ops.send_event() -- name, payload
   return apply(run)
 end
 
-function ops.part() -- groups; a run is not there before `create` has sealed it
+if op == 'part' then -- groups; a run is not there before `create` has sealed it
   if call('HEXISTS', P .. 'r:' .. id, 'r') == 1 then return 0 end
   store_part(7)
   expire(keys_of(id), 3600000)
   return 1
 end
 
-function ops.create() -- header, setup, groups…
+if op == 'create' then -- header, setup, groups…
   local set, key = cjson.decode(A[8]), P .. 'r:' .. id
   local run = load(id)
   if run then
-    run.ready = decode(call('HGET', key, 'a'))
+    for _, field in ipairs(FINAL[run.st.s] and {} or call('HKEYS', key)) do
+      local i, n = field:match('^x(%d+)%.(%d+)$')
+      local x = i and slot(run, i, n)
+      if x and x.s == 'R' then run.ready[#run.ready + 1] = x end
+    end
+    table.sort(run.ready, function(x, y) return x.i < y.i or x.i == y.i and x.n < y.n end)
     return {'', rows(run, {})}
   end
   local refused
@@ -786,7 +828,7 @@ function ops.create() -- header, setup, groups…
   for k = 1, #keys do call('PERSIST', keys[k]) end
   local st = {s = 'PENDING', rem = set.rem, created = now, running = 0, failures = 0,
     deadline = set.timeout and now + set.timeout, most = set.most, publish = set.publish,
-    parent = set.parent, queue = set.queue, name = set.key or id, named = set.key and true,
+    parent = set.parent, notify = set.parent and true, queue = set.queue, name = set.key or id, named = set.key and true,
     backlog = set.backlog}
   run = blank(id, st)
   put(run.fields, 'j', A[7])
@@ -798,15 +840,13 @@ function ops.create() -- header, setup, groups…
   if st.deadline then call('ZADD', P .. 'due:' .. st.queue, st.deadline, id .. '|-1|0') end
   kick = max(kick, 3 * delay_of(st.queue))
   event(run, 'run_created', nil, nil, 0)
-  local todo, ready = {}, {}
+  local todo = {}
   for k, i in ipairs(set.open) do todo[k] = {i} end
   settle(run, todo)
-  for k, x in ipairs(run.ready) do ready[k] = {i = x.i, n = x.n} end
-  put(run.fields, 'a', encode(ready))
   return {'', apply(run)}
 end
 
-function ops.put_items() -- slot, token, key, first index, values…
+if op == 'put_items' then -- slot, token, key, first index, values…
   local i, n = tonumber(A[7]), tonumber(A[8])
   local run = load(id, i, n)
   local x = run and not FINAL[run.st.s] and slot(run, i, n)
@@ -818,14 +858,14 @@ function ops.put_items() -- slot, token, key, first index, values…
   return 1
 end
 
-function ops.values() -- keys…
+if op == 'values' then -- keys…
   local run = load(id)
   return run and outputs(run, {unpack(A, 7)}, true) or false
 end
 
-function ops.plan() return load(id) and call('HGET', P .. 'v:' .. id, 'plan') end
+if op == 'plan' then return load(id) and call('HGET', P .. 'v:' .. id, 'plan') end
 
-function ops.get() -- first and last step wanted
+if op == 'get' then -- first and last step wanted
   local run = load(id)
   if not run then return false end
   local steps, first, last = {}, tonumber(A[7]), tonumber(A[8])
@@ -846,7 +886,7 @@ function ops.get() -- first and last step wanted
   return {snapshot(run), steps}
 end
 
-function ops.ending() -- keys…
+if op == 'ending' then -- keys…
   local run = load(id)
   if not run then return 'gone' end
   return FINAL[run.st.s] and {snapshot(run), outputs(run, {unpack(A, 7)}, true)} or false
@@ -854,7 +894,7 @@ end
 
 -- Walk the smallest index and ask the others; a call looks at 2,000 runs at the most and says
 -- where to go on.
-function ops.list_runs() -- (id: the last one seen) since, until, limit, its time or '', indexes…
+if op == 'list_runs' then -- (id: the last one seen) since, until, limit, its time or '', indexes…
   local since, index, fewest, position = tonumber(A[7])
   for k = 11, #A do
     local count = call('ZCOUNT', P .. A[k], A[7], '(' .. A[8])
@@ -888,23 +928,23 @@ function ops.list_runs() -- (id: the last one seen) since, until, limit, its tim
   return {found, done and 1 or 0, id, at}
 end
 
-function ops.delete()
+if op == 'delete' then
   local run = load(id)
   if not run or not FINAL[run.st.s] then return 0 end
   forget(id)
   return 1
 end
 
-function ops.purge() return forget_ended(A[7], A[8]) end -- before, limit
+if op == 'purge' then return forget_ended(A[7], A[8]) end -- before, limit
 
-function ops.note_progress() -- step, progress
+if op == 'note_progress' then -- step, progress
   local run, key = load(id), P .. 'p:' .. id
   if not run then return end
   call('HSET', key, A[7], A[8])
   keep_ttl(run, key)
 end
 
-function ops.append_log() -- lines…
+if op == 'append_log' then -- lines…
   local run, key = load(id), P .. 'l:' .. id
   if not run then return end
   call('RPUSH', key, unpack(A, 7))
@@ -913,14 +953,14 @@ function ops.append_log() -- lines…
   keep_ttl(run, key)
 end
 
-function ops.log() -- after, limit
+if op == 'log' then -- after, limit
   local key, after = P .. 'l:' .. id, tonumber(A[7])
   local first = tonumber(call('HGET', P .. 'r:' .. id, 'L') or 0) - call('LLEN', key)
   local start = max(after, first)
   return {start, call('LRANGE', key, start - first, start - first + A[8] - 1)}
 end
 
-function ops.ended_among() -- (from the id on) run ids…
+if op == 'ended_among' then -- (from the id on) run ids…
   local found = {}
   for k = 6, #A do
     local run = load(A[k])
@@ -930,7 +970,7 @@ function ops.ended_among() -- (from the id on) run ids…
   return found
 end
 
-function ops.announce() -- (id: the worker) record, for how long
+if op == 'announce' then -- (id: the worker) record, for how long
   local alive, records = P .. 'workers', P .. 'worker'
   for _, gone in ipairs(call('ZRANGEBYSCORE', alive, '-inf', now)) do
     call('ZREM', alive, gone)
@@ -940,13 +980,11 @@ function ops.announce() -- (id: the worker) record, for how long
   call('HSET', records, id, A[7])
 end
 
-function ops.withdraw() -- (id: the worker)
+if op == 'withdraw' then -- (id: the worker)
   call('ZREM', P .. 'workers', id)
   call('HDEL', P .. 'worker', id)
 end
 
-function ops.workers()
+if op == 'workers' then
   return hmget(P .. 'worker', call('ZRANGEBYSCORE', P .. 'workers', '(' .. float(now), '+inf'))
 end
-
-return ops[A[1]]()

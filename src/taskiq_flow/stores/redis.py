@@ -24,10 +24,10 @@ from taskiq_flow.model.records import (
     EventRecord,
     Finished,
     Grant,
+    Items,
     LostReason,
     NewRun,
     Outcome,
-    Items,
     Ready,
     Refusal,
     RefusalReason,
@@ -44,8 +44,8 @@ from taskiq_flow.stores import redis_rows as rows
 from taskiq_flow.stores.base import (
     CHUNK,
     FORMAT_VERSION,
-    EndListener,
     Ending,
+    EndListener,
     Held,
     Page,
     RunStore,
@@ -56,7 +56,7 @@ from taskiq_flow.stores.redis_wire import RedisEar, RedisWire, ReplyError
 
 logger = logging.getLogger(__name__)
 
-SCRIPT = resources.files(__package__).joinpath("redis.lua").read_bytes()
+SCRIPT = resources.files("taskiq_flow.stores").joinpath("redis.lua").read_bytes()
 SCRIPT_HASH = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
 
 BLOCK_SECONDS = 5.0
@@ -306,27 +306,29 @@ class RedisRunStore(RunStore):
     async def feed(
         self, *, after: str | None = None, limit: int = 1000, wait_seconds: float = 0.0
     ) -> tuple[list[EventRecord], str]:
-        key = self._key("feed")
-        if after is None:
-            newest = await self._call("XREVRANGE", key, "+", "-", "COUNT", 1)
-            after = newest[0][0].decode() if newest else "0-0"
-        position, _, skipped = after.partition("/")
-        if skipped:  # the last page ended inside this entry
-            entries = await self._call("XRANGE", key, position, "+", "COUNT", limit)
+        position = await self._newest() if after is None else after
+        last, _, skipped = position.partition("/")
+        if skipped:  # the page before ended inside this entry
+            found = await self._call("XRANGE", self._key("feed"), last, "+", "COUNT", limit)
         else:
-            entries = await self._entries(key, position, limit, wait_seconds)
-        found: list[EventRecord] = []
-        for name, fields in entries:
-            events = rows.entry(fields)
-            first = int(skipped) if skipped and name.decode() == position else 0
-            room = limit - len(found)
-            found += events[first : first + room]
-            if len(events) - first > room:
-                return found, f"{name.decode()}/{first + room}"
-            after = name.decode()
-        return found, after
+            found = await self._entries(last, limit, wait_seconds)
+        events: list[EventRecord] = []
+        for name, fields in found:
+            inside = int(skipped) if skipped and name.decode() == last else 0
+            fresh = rows.entry(fields)[inside:]
+            room = limit - len(events)
+            events += fresh[:room]
+            if len(fresh) > room:
+                return events, f"{name.decode()}/{inside + room}"
+            position = name.decode()
+        return events, position
 
-    async def _entries(self, key: str, position: str, limit: int, wait_seconds: float) -> list[Any]:
+    async def _newest(self) -> str:
+        newest = await self._call("XREVRANGE", self._key("feed"), "+", "-", "COUNT", 1)
+        return newest[0][0].decode() if newest else "0-0"
+
+    async def _entries(self, position: str, limit: int, wait_seconds: float) -> list[Any]:
+        key = self._key("feed")
         until = time.monotonic() + wait_seconds
         reply = await self._call("XREAD", "COUNT", limit, "STREAMS", key, position)
         wait = until - time.monotonic()
@@ -372,7 +374,7 @@ class RedisRunStore(RunStore):
     async def listen(self, listener: EndListener) -> bool:
         if listener not in self._listeners:
             self._listeners.append(listener)
-        if self._ear is None:
+        if self._ear is None or not self._ear.is_of_this_loop:
             self._ear = RedisEar(self.url, self._key("ended"), self._heard, **self._client_options)
         await self._ear.ready()
         return True

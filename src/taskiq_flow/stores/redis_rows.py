@@ -262,7 +262,7 @@ def ready(rows: Sequence[Row]) -> tuple[Ready, ...]:
 
 def grant(run_id: str, row: Row) -> Grant:
     (step, slot, token, blob, stored, attempt, lost, granted_at, ready_at, started_at) = row[:10]
-    run_name, deadline, items, length, expand, note = row[10:]
+    run_name, deadline, items, length, expand, note, step_started_at = row[10:]
     return Grant(
         address=Address(run_id, step, slot),
         token=token.decode(),
@@ -279,19 +279,21 @@ def grant(run_id: str, row: Row) -> Grant:
         length=length,
         expand=bool(expand),
         note=_text(note),
+        step_started_at=_float(step_started_at),
     )
 
 
 def finished(run_id: str, reply: Row) -> Finished:
     if not reply[0]:
         return Finished(recorded=False)
-    _, rows, granted, ended, retry_at = reply
+    _, rows, granted, ended, retry_at, left = reply
     return Finished(
         recorded=True,
         ready=ready(rows) if rows else (),
         grant=None if granted is None else grant(run_id, granted),
         ended=None if ended is None else RunStatus(ended.decode()),
         retry_at=_float(retry_at),
+        wakes=wakes(left) if left else (),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -23,6 +22,11 @@ except ImportError as error:
     raise MissingExtraError("The Redis run store", "redis", error.name or "redis") from error
 
 logger = logging.getLogger(__name__)
+
+pack: Callable[[tuple[bytes | str | float, ...]], bytes] = cast(Any, hiredis).pack_command
+
+STREAMS = ("_writer", "_reader")
+"""Where redis-py (5 to 8) keeps what it reads from; it has no public way to them."""
 
 PASSING = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
 """Errors of a server that starts, fails over or is busy: worth another try for a moment."""
@@ -89,7 +93,7 @@ class RedisWire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._forget(loop)
-        request = _Request(hiredis.pack_command(command), loop.create_future())
+        request = _Request(pack(command), loop.create_future())
         self._unsent.append(request)
         self._send_soon()
         return await request.answer
@@ -99,8 +103,7 @@ class RedisWire(asyncio.Protocol):
         connecting = self._connecting
         if connecting is not None and self._loop is asyncio.get_running_loop():
             connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await connecting
+            await asyncio.wait([connecting])
         if self._transport is not None:
             self._transport.abort()
         if self._watch is not None:
@@ -255,16 +258,20 @@ class RedisEar(asyncio.Protocol):
             raise StoreUnavailableError(self._url, "no answer to SUBSCRIBE") from None
 
     async def close(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        if self.is_of_this_loop:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    @property
+    def is_of_this_loop(self) -> bool:
+        return self._task.get_loop() is asyncio.get_running_loop()
 
     async def _listen(self) -> None:
         pause = 0.05
         while True:
             try:
                 self._stream = await open_stream(self._pool, self, self._timeout)
-                self._stream.transport.write(hiredis.pack_command(("SUBSCRIBE", self._channel)))
+                self._stream.transport.write(pack(("SUBSCRIBE", self._channel)))
                 pause = 0.05
                 await self._lost.wait()
             except (RedisError, OSError, TimeoutError):
@@ -306,7 +313,8 @@ def _pool(url: str, timeout_seconds: float, options: dict[str, Any]) -> Connecti
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # one shape of answers with every server
     }
-    return ConnectionPool.from_url(url, **(defaults | options))
+    make: Callable[..., ConnectionPool] = cast(Any, ConnectionPool).from_url
+    return make(url, **(defaults | options))
 
 
 async def open_stream(
@@ -324,7 +332,12 @@ async def open_stream(
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    stream: asyncio.StreamWriter = vars(connection)["_writer"]
-    vars(connection).update(_writer=None, _reader=None)
+    stream: asyncio.StreamWriter = getattr(connection, STREAMS[0])
+    reader: asyncio.StreamReader = getattr(connection, STREAMS[1])
+    for name in STREAMS:
+        setattr(connection, name, None)  # or it would close what it no longer owns
+    if reader.at_eof() or stream.transport.is_closing():
+        stream.transport.abort()
+        raise ConnectionResetError("closed right after the handshake")  # nobody would hear of it
     stream.transport.set_protocol(protocol)
     return stream

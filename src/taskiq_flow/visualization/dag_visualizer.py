@@ -31,7 +31,6 @@ class _EitherWay(Generic[P, R]):
 
     def __init__(self, render: Callable[Concatenate[Drawable, P], R]) -> None:
         self._render = render
-        self.__doc__ = render.__doc__
 
     @overload
     def __get__(

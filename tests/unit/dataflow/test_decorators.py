@@ -160,6 +160,18 @@ def test_an_option_that_cannot_work_is_refused_where_it_is_written(
     assert isinstance(caught.value, ValueError)
 
 
+def test_a_list_that_changes_later_changes_no_declaration() -> None:
+    names, mapping = ["a"], {"b": "c"}
+    listed = pipeline_task(output="x", inputs=names)(lambda a: a)
+    mapped = pipeline_task(output="y", inputs=mapping)(lambda b: b)
+
+    names.append("z")
+    mapping["b"] = "z"
+
+    assert read_task(listed).inputs == ("a",)
+    assert read_task(mapped).inputs == ("c",)
+
+
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="retrys"):
         pipeline_task(output="x", retrys=3)  # type: ignore[call-overload]

@@ -55,6 +55,14 @@ def test_dependencies_are_the_inputs_that_another_task_writes() -> None:
     }
 
 
+def test_an_optional_input_of_its_own_output_is_no_dependency() -> None:
+    def total(items, total=0): ...
+
+    task = pipeline_task(total)
+
+    assert resolve_task_dependencies([task]) == {task: []}
+
+
 def test_a_task_is_found_by_any_of_its_outputs() -> None:
     tasks = [extract, tag, report]
 

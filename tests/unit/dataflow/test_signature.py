@@ -152,11 +152,12 @@ def test_partials_and_callable_objects_are_read() -> None:
     class Callable:
         def __call__(self, a: int, b: int = 2) -> str: ...
 
-    def task(a: int, b: int): ...
+    def task(a: int, b: int) -> bytes: ...
 
     assert inputs_of(Callable()) == ["a", "b"]
     assert read_signature(Callable()).returns is str
     assert not read_signature(functools.partial(task, b=1)).inputs[1].is_required
+    assert read_signature(functools.partial(task, b=1)).returns is bytes
     assert function_name(functools.partial(task, b=1)) == "task"
     assert function_name(Callable()) == "Callable"
 

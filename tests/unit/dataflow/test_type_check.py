@@ -4,6 +4,7 @@ import datetime
 import enum
 import pathlib
 import uuid
+from abc import ABC, abstractmethod
 from collections import abc
 from dataclasses import dataclass
 from decimal import Decimal
@@ -58,6 +59,16 @@ class Point(NamedTuple):
 
 class Movie(TypedDict):
     title: str
+
+
+class Base(ABC):
+    @abstractmethod
+    def work(self) -> None: ...
+
+
+class SelfMade:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any: ...
 
 
 class Speaks(Protocol):
@@ -142,6 +153,8 @@ def test_what_can_never_fit_is_incompatible(produced: Any, expected: Any) -> Non
         (UserId, int),
         (Literal[1], int),
         (Record, Model),
+        (int, Base),
+        (int, SelfMade),
         ([int], int),
     ],
 )
@@ -199,6 +212,22 @@ def test_each_of_several_outputs_has_its_own_type(declared: bool) -> None:
     dag = DAG([from_types if declared else from_tuple, DAGNode(use, "used")])
 
     assert [m.parameter for m in check_types(dag)] == ["left"]
+
+
+def test_a_tuple_of_any_length_has_one_type() -> None:
+    def split(path: str) -> tuple[int, ...]: ...
+
+    def use(left: int, right: dict): ...
+
+    dag = DAG([DAGNode(split, info=_read(split, ["left", "right"])), DAGNode(use, "used")])
+
+    assert [m.parameter for m in check_types(dag)] == ["right"]
+
+
+def test_a_parameter_of_its_own_outputs_name_is_not_linked() -> None:
+    def total(items: list, total: str = "") -> int: ...
+
+    assert check_types(DAG([DAGNode(total, "total")])) == []
 
 
 def test_a_typed_dict_types_its_keys() -> None:

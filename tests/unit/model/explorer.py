@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
@@ -19,7 +21,6 @@ from taskiq_flow.model.records import (
     Items,
     LostReason,
     NewRun,
-    OnFailure,
     Outcome,
     Parked,
     Refusal,
@@ -29,7 +30,6 @@ from taskiq_flow.model.records import (
 )
 from taskiq_flow.model.state import Claim, Effects, RunState, SlotStatus
 
-VERBOSE = False
 PACE = transitions.Pace(lease=10.0, kick=7.0)
 AT = tuple[int, int]
 Answer = TypeVar("Answer", bound=Effects | Refusal | None)
@@ -184,9 +184,7 @@ class World:
     def start(self, at: AT) -> None:
         token = self._token()
         answer = self._watch(
-            lambda: transitions.start(
-                self.run, at, token, self.now, PACE, self.limits, want=2
-            ),
+            lambda: transitions.start(self.run, at, token, self.now, PACE, self.limits, want=2),
             at,
         )
         if isinstance(answer, Refusal):
@@ -450,6 +448,7 @@ def explore(scenario: Scenario) -> set[RunStatus]:
     first = begin(scenario)
     endings: set[RunStatus] = {first.run.status}
     seen = {first.fingerprint()}
+    driven: set[str] = set()
     border: list[tuple[World, tuple[str, ...]]] = [(first, ())]
     for _ in range(scenario.depth):
         further: list[tuple[World, tuple[str, ...]]] = []
@@ -457,20 +456,51 @@ def explore(scenario: Scenario) -> set[RunStatus]:
             for label, change in world.choices():
                 here = (*path, label)
                 after = world.copy()
-                try:
+                with _path(here):
                     change(after)
                     mark = after.fingerprint()
                     if mark in seen:
                         continue
                     seen.add(mark)
-                    after.copy().drive_to_the_end()
-                except AssertionError as broken:
-                    raise AssertionError(f"{broken} after\n  " + "\n  ".join(here)) from broken
+                    _see_that_it_ends(after, driven)
                 endings.add(after.run.status)
                 further.append((after, here))
         border = further
-        if VERBOSE: print("   ", len(path)+1 if border else 0, len(border), len(seen))
     return endings
 
 
-__all__ = ["OnFailure", "Scenario", "World", "begin", "explore"]
+def wander(scenario: Scenario, seed: int, steps: int) -> RunStatus:
+    """Go one random way, deeper than every way can be gone."""
+    dice = random.Random(seed)
+    world = begin(scenario)
+    driven: set[str] = set()
+    here: tuple[str, ...] = ()
+    for _ in range(steps):
+        choices = list(world.choices())
+        if not choices:
+            break
+        # By kind first: there are many ways to finish, and one way for time to pass.
+        kind = dice.choice(sorted({label.split()[0] for label, _ in choices}))
+        label, change = dice.choice([choice for choice in choices if choice[0].startswith(kind)])
+        here = (*here, label)
+        with _path(here):
+            change(world)
+            _see_that_it_ends(world, driven)
+    return world.run.status
+
+
+def _see_that_it_ends(world: World, driven: set[str]) -> None:
+    future = world.copy()
+    future.holders.clear()
+    mark = future.fingerprint()
+    if mark not in driven:
+        driven.add(mark)
+        future.drive_to_the_end()
+
+
+@contextmanager
+def _path(labels: tuple[str, ...]) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as broken:
+        raise AssertionError(f"{broken}, after:\n  " + "\n  ".join(labels)) from broken

@@ -59,6 +59,15 @@ def test_a_single_node_stays_beside_its_only_neighbour() -> None:
     assert sorted(centres[1:]) == [5, 17, 29]
 
 
+def test_a_node_moves_to_the_middle_of_what_follows_it() -> None:
+    layers = arranged(6, [(0, 2), (1, 3), (1, 4), (1, 5)])
+
+    centres = place(layers, [10.0] * 6, gap=2, lane_gap=2)
+
+    assert centres[1] == pytest.approx(centres[4])
+    assert centres[0] == pytest.approx(centres[2])
+
+
 @st.composite
 def acyclic(draw: st.DrawFn) -> tuple[int, list[Pair]]:
     count = draw(st.integers(1, 9))

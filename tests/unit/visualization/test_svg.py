@@ -63,6 +63,15 @@ def test_every_edge_is_one_cubic_between_two_ports() -> None:
     assert paths[0][1] != paths[1][1]
 
 
+def test_ports_are_in_the_order_of_their_targets() -> None:
+    text = render_svg(graph("ac", "ab", nodes="abc"))
+
+    to_c, to_b = re.findall(r'class="edge" d="M\S+ (\S+?)C', text)
+
+    assert boxes(text)["b"]["y"] < boxes(text)["c"]["y"]
+    assert float(to_b) < float(to_c)
+
+
 def test_a_long_edge_goes_through_its_lane() -> None:
     paths = re.findall(r'class="edge" d="([^"]*)"', render_svg(graph("ab", "bc", "ac")))
 

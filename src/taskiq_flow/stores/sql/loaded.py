@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from taskiq_flow.model.records import (
@@ -15,6 +15,7 @@ from taskiq_flow.model.records import (
     StepKind,
     StepStatus,
     Value,
+    WakeKind,
 )
 from taskiq_flow.model.state import Claim, SlotState, SlotStatus, StepState
 from taskiq_flow.stores.sql import schema, statements
@@ -33,7 +34,7 @@ from taskiq_flow.stores.sql.rows import (
     to_step,
 )
 from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
-from taskiq_flow.stores.sql.writer import RunWriter
+from taskiq_flow.stores.sql.writer import SETTLING, RunWriter, is_sequence
 
 RUN_ALL: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_CHANGES)
 RUN_SOME: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_COUNTERS)
@@ -61,6 +62,8 @@ class LoadedRun(RunWriter):
         if state.max_parallel is not None:
             state.blocked = LazyBlocked(self, last_turn=facts.turn)
         self.limits = StoredLimits(session)
+        self._known_values: dict[int, Value] = {}
+        self._known_items: dict[int, dict[int, bytes]] = {}
         self._was = from_run(state, facts.seq, facts.turn)
         self._steps_were: dict[int, tuple[Any, ...]] = {}
         self._slots_were: dict[At, tuple[Any, ...] | None] = {}
@@ -127,7 +130,9 @@ class LoadedRun(RunWriter):
 
     def fetch_slot(self, at: At) -> None:
         if at not in self._slots_were:
-            self.take_slot(at, self.session.row(statements.SLOT, rid=self.rid, step=at[0], slot=at[1]))
+            self.take_slot(
+                at, self.session.row(statements.SLOT, rid=self.rid, step=at[0], slot=at[1])
+            )
 
     def fetch_blocked(self, after: int, limit: int) -> Sequence[tuple[At, int]]:
         found: list[tuple[At, int]] = []
@@ -144,6 +149,15 @@ class LoadedRun(RunWriter):
         return None if row is None else row[0]
 
     # -- granting
+
+    def put_value(self, key: int, value: Value) -> None:
+        self._known_values[key] = value
+        super().put_value(key, value)
+
+    def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
+        # The step that these complete may open one that is granted them in the same call.
+        self._known_items.setdefault(key, {}).update(items)
+        super().put_items(key, items)
 
     def grant(self, claim: Claim) -> Grant:
         """Hand out a slot that was claimed."""
@@ -172,25 +186,34 @@ class LoadedRun(RunWriter):
             step_started_at=step.started_at,
         )
 
+    def unsettled(self) -> tuple[WakeKind, ...]:
+        """What is still to be done about the run's end."""
+        return tuple(
+            kind
+            for kind in self.settling()
+            if self.session.row(statements.SLOT, rid=self.rid, step=SETTLING[kind], slot=0)
+        )
+
     def items_key(self, step: StepState) -> int:
         was = self._steps_were[step.record.index][_ITEMS_KEY]
         return super().items_key(step) if was is None else was
 
     def _read_items(self, step: StepState, indexes: Sequence[int]) -> dict[int, bytes]:
+        key = self.items_key(step)
         rows = self.session.rows(
             statements.ITEMS,
             rid=self.rid,
-            key=self.items_key(step),
+            key=key,
             start=min(indexes),
             stop=max(indexes) + 1,
         )
-        return {index: body for index, body in rows}
+        return {**dict(rows), **self._known_items.get(key, {})}
 
     def _read_values(self, keys: Sequence[int]) -> tuple[Value, ...]:
-        known = self.known_values
+        known = self._known_values
         for key in keys:
-            step = self.state.steps[key] if key in self.state.steps else None
-            if key not in known and step is not None and _is_sequence(step):
+            step = self.state.steps.get(key)  # only if it is here
+            if key not in known and step is not None and is_sequence(step):
                 known[key] = SequenceValue(key, step.out_length or 0)
         missing = [key for key in keys if key not in known]
         if missing:
@@ -202,7 +225,7 @@ class LoadedRun(RunWriter):
 
     def save(self, into: Writes | None = None) -> None:
         """Write what has changed, or add it to what is written together."""
-        for index, step in self.state.steps.items():
+        for index, step in list(self.state.steps.items()):
             self._save_step(index, step)
         for at, slot in self.state.slots.items():
             self._save_slot(at, slot)
@@ -234,8 +257,8 @@ class LoadedRun(RunWriter):
         if changes == was:
             return
         self.writes.add(STEPS, (self.rid, index, *changes))
-        if step.status != was[0] and _is_sequence(step) and index not in self.known_values:
-            self.put_value(index, SequenceValue(index, step.out_length or 0))
+        if step.status != was[0]:
+            self.put_sequence(index, step)
 
     def _save_retries(self, index: int, step: StepState) -> int:
         """Write the items that failed; return how many more of them there are than before."""
@@ -269,10 +292,6 @@ class LoadedRun(RunWriter):
 
 def to_value(key: int, body: bytes | None, length: int | None) -> Value:
     return SequenceValue(key, length or 0) if body is None else body
-
-
-def _is_sequence(step: StepState) -> bool:
-    return step.status is StepStatus.COMPLETED and step.out_length is not None
 
 
 def open_run(session: Session, run_id: str) -> LoadedRun | None:

@@ -21,31 +21,28 @@ from taskiq_flow.model.records import (
     RefusalReason,
     RunStatus,
     Wake,
-    WakeKind,
 )
 from taskiq_flow.model.state import Effects, RunState, SlotStatus
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.base import Held
-from taskiq_flow.stores.sql import statements
+from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.limits import StoredLimits
 from taskiq_flow.stores.sql.loaded import LoadedRun, open_run
-from taskiq_flow.stores.sql.rows import SLOT_CHANGES, to_run, to_slot, to_step
-from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
-from taskiq_flow.stores.sql.schema import item as item_table
-from taskiq_flow.stores.sql.schema import slot as slot_table
-from taskiq_flow.stores.sql.writer import ITEMS, SETTLING
+from taskiq_flow.stores.sql.rows import RUN_LOADED, to_run, to_slot, to_step
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.writer import ITEMS
 
-Rule: TypeAlias = Callable[[RunState, float], Effects | None]
+Rule: TypeAlias = Callable[[LoadedRun], Effects | None]
 
-LEASES: Final = Target(Verb.UPDATE, slot_table, ("rid", "step", "slot", "token"), ("due",))
+LEASES: Final = Target(Verb.UPDATE, schema.slot, ("rid", "step", "slot", "token"), ("due",))
 """Only while the token still holds the slot: leases are renewed without a lock on their run."""
 
 
 @dataclass(slots=True)
 class Told:
-    """What other parts of the store hear of an operation once it is committed.
+    """What the rest of the store hears of an operation once it is committed.
 
-    ``freed`` slots wait for a limit that has room now; ``delay`` is how long the message of a
+    ``freed`` slots wait for a limit that has room now; ``delay`` is how long a message of a
     queue has taken.
     """
 
@@ -55,7 +52,7 @@ class Told:
 
     def hear(self, run: LoadedRun, effects: Effects) -> None:
         self.freed += effects.freed
-        if effects.ended and not effects.repeated:
+        if effects.ended:
             self.ended.append((run.run_id, run.state.status))
 
 
@@ -67,17 +64,18 @@ def start(
         return Refusal(RefusalReason.GONE)
     at = (address.step, address.slot)
     run.load_place(*at)
-    seen = _delay_of(run, at)
+    delay = _delay_of(run, at)
     answer = transitions.start(run.state, at, token, session.now, pace, run.limits, want)
     if isinstance(answer, Refusal):
         run.save()
         return answer
+    assert answer.claim is not None, "a start that is not refused claims"
     run.apply(answer)
-    grant = None if answer.claim is None else run.grant(answer.claim)
+    grant = run.grant(answer.claim)
     run.save()
-    if seen is not None:
-        told.delay = (run.state.steps[address.step].record.queue, seen)
-    return grant or Refusal(RefusalReason.DONE)
+    if delay is not None:
+        told.delay = (run.state.steps[address.step].record.queue, delay)
+    return grant
 
 
 def _delay_of(run: LoadedRun, at: tuple[int, int]) -> float | None:
@@ -111,7 +109,135 @@ def finish(
     if effects is None:
         return Finished(recorded=False)
     if effects.repeated:
-        effects.events.clear()
-    run.put_items(address.step, effects.items)
+        ready, settling = run.ready(effects), run.unsettled() if effects.ended else ()
+    else:
+        run.put_items(address.step, effects.items)
+        ready, settling = run.apply(effects), run.settling() if effects.ended else ()
+        told.hear(run, effects)
+    grant = None if effects.claim is None else run.grant(effects.claim)
+    run.save()
+    return Finished(
+        recorded=True,
+        ready=ready,
+        grant=grant,
+        ended=run.state.status if effects.ended else None,
+        retry_at=effects.retry_at,
+        wakes=tuple(Wake(kind, run.run_id, parent=run.state.parent) for kind in settling),
+    )
+
+
+def change(session: Session, run_id: str, rule: Rule, told: Told) -> tuple[Ready, ...] | None:
+    """Apply a rule that needs nothing but the run; None when it changes nothing."""
+    run = open_run(session, run_id)
+    effects = None if run is None else rule(run)
+    if run is None or effects is None:
+        return None
     ready = run.apply(effects)
-    ...
+    told.hear(run, effects)
+    run.save()
+    return ready
+
+
+def release(address: Address, token: str, delay_seconds: float, pace: Pace) -> Rule:
+    def rule(run: LoadedRun) -> Effects | None:
+        run.load_place(address.step, address.slot)
+        at = (address.step, address.slot)
+        now = run.session.now
+        return transitions.release(run.state, at, token, delay_seconds, now, pace, run.limits)
+
+    return rule
+
+
+def hurry(address: Address, pace: Pace) -> Rule:
+    def rule(run: LoadedRun) -> Effects | None:
+        run.load_place(address.step, address.slot)
+        at = (address.step, address.slot)
+        return transitions.hurry(run.state, at, run.session.now, pace)
+
+    return rule
+
+
+def resume(address: Address, note: str, pace: Pace) -> Rule:
+    def rule(run: LoadedRun) -> Effects | None:
+        run.load_place(address.step, address.slot)
+        at = (address.step, address.slot)
+        return transitions.resume(run.state, at, note, run.session.now, pace)
+
+    return rule
+
+
+def cancel(reason: str) -> Rule:
+    def rule(run: LoadedRun) -> Effects | None:
+        return transitions.cancel(run.state, reason, run.session.now)
+
+    return rule
+
+
+def receive(name: str, payload: bytes, pace: Pace) -> Rule:
+    def rule(run: LoadedRun) -> Effects | None:
+        run.load_waiting(name)
+        return transitions.receive(run.state, name, payload, run.session.now, pace)
+
+    return rule
+
+
+def renew(session: Session, held: Sequence[Held], pace: Pace) -> dict[str, LostReason]:
+    """Extend leases all at once, without locking their runs."""
+    by_token = {lease.token: lease.address for lease in held}
+    states = _states_of(session, by_token)
+    limits = StoredLimits(session)
+    lost: dict[str, LostReason] = {}
+    writes = Writes()
+    for token, address in by_token.items():
+        rid, state = states[token]
+        at = (address.step, address.slot)
+        reason = transitions.renew(state, at, token, session.now, pace, limits)
+        if reason is not None:
+            lost[token] = reason
+        elif state is not None:
+            writes.add(LEASES, (rid, *at, token, state.slots[at].due))
+    limits.save(writes)
+    session.write(writes)
+    return lost
+
+
+def _states_of(
+    session: Session, by_token: Mapping[str, Address]
+) -> dict[str, tuple[int, RunState | None]]:
+    """The runs of these tokens, each with the one slot that the token holds."""
+    run_ids = list({address.run_id for address in by_token.values()})
+    rows = session.rows(statements.HELD, run_ids=run_ids, tokens=list(by_token))
+    states = dict(_state_of(row) for row in rows)
+    missing = [token for token in by_token if token not in states]
+    if missing:
+        others = [by_token[token].run_id for token in missing]
+        runs = {
+            run_id: (facts.rid, state)
+            for run_id, (facts, state) in (
+                (row[RUN_LOADED.index("run_id")], to_run(row))
+                for row in session.rows(statements.RUNS_BY_ID, run_ids=others)
+            )
+        }
+        states |= {token: runs.get(by_token[token].run_id, (0, None)) for token in missing}
+    return states
+
+
+def _state_of(row: Row) -> tuple[str, tuple[int, RunState | None]]:
+    run_end = len(RUN_LOADED)
+    step_end = run_end + statements.STEP_WIDTH
+    facts, state = to_run(row[:run_end])
+    step, slot = to_step(row[run_end:step_end]), to_slot(row[step_end + 1 :])
+    state.steps[step.record.index] = step
+    state.slots[step.record.index, row[step_end]] = slot
+    return slot.token or "", (facts.rid, state)
+
+
+def put_items(session: Session, held: Held, key: int, start: int, values: Sequence[bytes]) -> bool:
+    run_id, step, slot = held.address
+    holder = session.row(statements.HOLDER, run_id=run_id, step=step, slot=slot, token=held.token)
+    if holder is None:
+        return False
+    writes = Writes()
+    writes.add(ITEMS, *((holder[0], key, index, body) for index, body in enumerate(values, start)))
+    session.write(writes)
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from taskiq_flow.model.records import (
@@ -148,10 +149,9 @@ def to_address(text: str | None) -> Address | None:
 def to_step(row: Row) -> StepState:
     """Read a row of ``idx``, `STEP_FIXED` and `STEP_CHANGES`."""
     index, name, task, kind, event, rules, blob, status, *changes = row
-    (
-        *(successors, need, sources, queue, route, slots, items_from),
-        *(join, lost_most, delay_seconds, on_failure, limits),
-    ) = json.loads(rules)
+    read = json.loads(rules)
+    successors, need, sources, queue, route, slots, items_from = read[:7]
+    join, lost_most, delay_seconds, on_failure, limits = read[7:]
     record = StepRecord(
         index=index,
         name=name,
@@ -217,10 +217,8 @@ def from_step(step: StepState, retrying: int, items_key: int | None) -> tuple[An
 
 def to_slot(row: Row) -> SlotState:
     """Read a row of `SLOT_CHANGES`."""
-    (
-        *(status, due, ready_at, token, last_token, finish_token, answer),
-        *(started_at, attempt, lost, kicks, items, note, _),
-    ) = row
+    status, due, ready_at, token, last_token, finish_token, answer = row[:7]
+    started_at, attempt, lost, kicks, items, note, _ = row[7:]
     return SlotState(
         status=SlotStatus(status),
         due=due,
@@ -270,9 +268,7 @@ def _to_answer(text: str) -> Answer:
 
 
 def _from_answer(answer: Answer) -> str:
-    return to_json(
-        (answer.ready, answer.claimed, answer.next_token, answer.ended, answer.retry_at)
-    )
+    return to_json((answer.ready, answer.claimed, answer.next_token, answer.ended, answer.retry_at))
 
 
 def from_events(events: Iterable[tuple[EventType, int | None, int | None, int, str]]) -> str:
@@ -291,10 +287,8 @@ def to_events(run_id: str, last: int, at: float, body: str) -> list[EventRecord]
 
 def to_snapshot(row: Row, steps: tuple[StepSnapshot, ...] = ()) -> RunSnapshot:
     """Read a row of `RUN_SHOWN`."""
-    (
-        *(run_id, namespace, name, key, kind, status, tags, created_at, started_at, ended_at),
-        *(deadline, remaining, total, failed_step, error, reason, failures, parent, meta),
-    ) = row
+    run_id, namespace, name, key, kind, status, tags, created_at, started_at, ended_at = row[:10]
+    deadline, remaining, total, failed_step, error, reason, failures, parent, meta = row[10:]
     return RunSnapshot(
         run_id=run_id,
         namespace=namespace,
@@ -347,6 +341,10 @@ def to_step_snapshot(row: Row, *, run_has_ended: bool) -> StepSnapshot:
 
 def to_ready(run_id: str, record: StepRecord, slot: int) -> Ready:
     return Ready(Address(run_id, record.index, slot), record.queue, record.route, record.task)
+
+
+def from_worker(worker: WorkerRecord) -> str:
+    return to_json(asdict(worker))
 
 
 def to_worker(body: str) -> WorkerRecord:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Double, Table, Text, bindparam
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import Executable
+from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean
@@ -90,9 +90,9 @@ class Compiler:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._known: dict[Executable, Compiled] = {}
+        self._known: dict[ClauseElement, Compiled] = {}
 
-    def __call__(self, statement: Executable) -> Compiled:
+    def __call__(self, statement: ClauseElement) -> Compiled:
         known = self._known.get(statement)
         if known is None:
             compiled = statement.compile(dialect=self._dialect)
@@ -106,8 +106,8 @@ class Compiler:
 class Session(ABC):
     """One operation on one connection; plain calls, whatever waits behind them."""
 
-    def __init__(self, namespace: str, clock: Callable[[], float] | None) -> None:
-        self.namespace = namespace
+    def __init__(self, dialect: Dialect, namespace: str, clock: Callable[[], float] | None) -> None:
+        self.dialect, self.namespace = dialect, namespace
         self._clock = clock
         self._now: float | None = None
 
@@ -124,15 +124,15 @@ class Session(ABC):
             self._now = seen
 
     @abstractmethod
-    def rows(self, statement: Executable, **values: Any) -> Sequence[Row]:
+    def rows(self, statement: ClauseElement, **values: Any) -> Sequence[Row]:
         """Run a query; a parameter for `one_of` is a list."""
 
-    def row(self, statement: Executable, **values: Any) -> Row | None:
+    def row(self, statement: ClauseElement, **values: Any) -> Row | None:
         found = self.rows(statement, **values)
         return found[0] if found else None
 
     @abstractmethod
-    def execute(self, statement: Executable, **values: Any) -> int:
+    def execute(self, statement: ClauseElement, **values: Any) -> int:
         """Run a statement and return how many rows it touched."""
 
     @abstractmethod
@@ -142,6 +142,13 @@ class Session(ABC):
         Raises:
             ConflictError: A row to be inserted is there already.
         """
+
+    @abstractmethod
+    def script(self, definitions: Sequence[str]) -> None:
+        """Run statements that define tables."""
+
+    @abstractmethod
+    def has_table(self, name: str) -> bool: ...
 
     @abstractmethod
     def next_rid(self) -> int:
@@ -189,7 +196,7 @@ def _one_of(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
 def _one_of_sqlite(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     parameter = compiler.process(element.parameter, **kw)
-    return f"{column} IN (SELECT value FROM json_each({parameter}))"
+    return f"{column} IN (SELECT value FROM json_each({parameter}))"  # noqa: S608 - compiled
 
 
 class server_clock(FunctionElement[float]):  # noqa: N801 - reads like SQLAlchemy's own functions

@@ -14,6 +14,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
@@ -48,10 +49,6 @@ _one_rid = bindparam("rid", type_=s.run.c.rid.type)
 # -- loading a run in part, see `LoadedRun`
 
 RUN = select(*_of(s.run, RUN_LOADED)).where(_this_run).with_for_update()
-
-RUNS = (
-    select(*_of(s.run, RUN_LOADED)).where(one_of(s.run.c.rid, "rids")).order_by(s.run.c.rid)
-).with_for_update()
 
 _STEP: Final = ("idx", *STEP_FIXED, *STEP_CHANGES)
 STEP_WIDTH: Final = len(_STEP)
@@ -107,7 +104,9 @@ WAITING_STEPS = select(*_of(s.step, _STEP)).where(
 )
 """Steps that wait for an event of this name."""
 
-INBOX = select(s.inbox.c.payload).where(s.inbox.c.rid == _one_rid, s.inbox.c.name == bindparam("name"))
+INBOX = select(s.inbox.c.payload).where(
+    s.inbox.c.rid == _one_rid, s.inbox.c.name == bindparam("name")
+)
 
 _retry = (s.retry.c.idx, s.retry.c.attempt, s.retry.c.due)
 _of_step = and_(s.retry.c.rid == _one_rid, s.retry.c.step == _index)
@@ -130,18 +129,18 @@ ITEMS = select(s.item.c.idx, s.item.c.body).where(
     s.item.c.idx < bindparam("stop"),
 )
 
-QUIET = (
-    update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)).values(due=None)
-)
+QUIET = update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)).values(due=None)
 """Nothing of an ended run is due any more."""
 
 # -- operations
 
-KNOWN = select(s.run.c.rid).where(_this_run)
+KNOWN = select(s.run.c.rid, s.run.c.ended_at).where(_this_run)
 
 READY_SLOTS = (
     select(*_of(s.step, _STEP), s.slot.c.slot)
-    .select_from(s.slot.join(s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)))
+    .select_from(
+        s.slot.join(s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step))
+    )
     .where(s.slot.c.rid == _one_rid, s.slot.c.status == bindparam("status"))
     .order_by(s.slot.c.step, s.slot.c.slot)
 )
@@ -156,7 +155,9 @@ TICK = select(s.tick.c.tick).where(
 
 PENDING_IN_BACKLOG = select(func.count()).where(
     # Written as a constant, or the partial index could not be used.
-    _here, s.run.c.backlog == bindparam("backlog"), s.run.c.status == literal("PENDING", literal_execute=True)
+    _here,
+    s.run.c.backlog == bindparam("backlog"),
+    s.run.c.status == literal_column(f"'{RunStatus.PENDING}'"),
 )
 
 SETTLE = delete(s.slot).where(s.slot.c.rid == _rid, s.slot.c.step == bindparam("kind"))
@@ -171,7 +172,11 @@ HELD = (
     .where(_here, one_of(s.run.c.run_id, "run_ids"), one_of(s.slot.c.token, "tokens"))
 )
 
-RUN_STATUSES = select(s.run.c.run_id, s.run.c.status).where(_here, one_of(s.run.c.run_id, "run_ids"))
+RUNS_BY_ID = select(*_of(s.run, RUN_LOADED)).where(_here, one_of(s.run.c.run_id, "run_ids"))
+
+RUN_STATUSES = select(s.run.c.run_id, s.run.c.status).where(
+    _here, one_of(s.run.c.run_id, "run_ids")
+)
 
 HOLDER = (
     select(s.run.c.rid)
@@ -205,9 +210,7 @@ HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
 )
 
 _queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot)
-_queued = and_(
-    s.queuer.c.namespace == bindparam("namespace"), s.queuer.c.key == bindparam("key")
-)
+_queued = and_(s.queuer.c.namespace == bindparam("namespace"), s.queuer.c.key == bindparam("key"))
 FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.id).limit(1)
 QUEUER = select(*_queuer).where(
     _queued,
@@ -234,7 +237,7 @@ DUE_RUNS = (
     select(*_of(s.run, RUN_LOADED), s.slot.c.step, s.slot.c.slot)
     .select_from(s.slot.join(s.run, s.run.c.rid == s.slot.c.rid))
     .where(_due_here)
-    .order_by(s.slot.c.due)
+    .order_by(s.slot.c.due, s.slot.c.rid, s.slot.c.step, s.slot.c.slot)
     .limit(bindparam("limit"))
     .with_for_update(of=s.run, skip_locked=True)
 )
@@ -246,12 +249,10 @@ DUE_PLACES = (
         *_of(s.step, _STEP),
     )
     .select_from(
-        s.slot.outerjoin(
-            s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)
-        )
+        s.slot.outerjoin(s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step))
     )
     .where(one_of(s.slot.c.rid, "rids"), _due_here)
-    .order_by(s.slot.c.due)
+    .order_by(s.slot.c.due, s.slot.c.rid, s.slot.c.step, s.slot.c.slot)
 )
 """Read after the runs are locked: what was seen before may have changed while waiting."""
 
@@ -301,13 +302,9 @@ EVENTS = (
     .limit(bindparam("limit"))
 )
 
-NAMES_OF_RUNS = select(s.run.c.rid, s.run.c.run_id).where(one_of(s.run.c.rid, "rids"))
-
-LOGGED = select(s.run.c.rid, s.run.c.logged).where(_this_run)
-
 LOG = (
     select(s.log.c.number, s.log.c.line)
-    .where(s.log.c.rid == _one_rid, s.log.c.number > bindparam("after"))
+    .where(s.log.c.rid == _rid, s.log.c.number > bindparam("after"))
     .order_by(s.log.c.number)
     .limit(bindparam("limit"))
 )
@@ -331,7 +328,9 @@ def listing(fields: frozenset[str], *, goes_on: bool) -> Select[Any]:
         ]
     else:
         source, age = s.run, s.run.c.created_at
-    conditions += [s.run.c[name] == bindparam(name) for name in ("status", "name", "kind") if name in fields]
+    conditions += [
+        s.run.c[name] == bindparam(name) for name in ("status", "name", "kind") if name in fields
+    ]
     if "since" in fields:
         conditions.append(age >= bindparam("since"))
     if "until" in fields:
@@ -382,9 +381,7 @@ RUNS_TO_PURGE = (
     .with_for_update(skip_locked=True)
 )
 
-FORGET = tuple(
-    delete(table).where(one_of(table.c.rid, "rids")) for table in (*s.BELONGINGS, s.run)
-)
+FORGET = tuple(delete(table).where(one_of(table.c.rid, "rids")) for table in (*s.BELONGINGS, s.run))
 
 WITHDRAW = delete(s.worker).where(
     s.worker.c.namespace == bindparam("namespace"), s.worker.c.worker_id == bindparam("worker_id")
@@ -393,3 +390,5 @@ WITHDRAW = delete(s.worker).where(
 SILENT_WORKERS = delete(s.worker).where(
     s.worker.c.namespace == bindparam("namespace"), s.worker.c.until <= bindparam("now")
 )
+
+FORMAT = select(s.meta.c.value).where(s.meta.c.name == literal("format"))

@@ -9,6 +9,7 @@ from taskiq_flow.model.records import (
     Ready,
     RunStatus,
     SequenceValue,
+    StepStatus,
     Value,
     WakeKind,
     bound_items_key,
@@ -50,7 +51,7 @@ class RunWriter:
         self.rid, self.run_id = facts.rid, facts.run_id
         self.seq, self.turn = facts.seq, facts.turn
         self.writes = Writes()
-        self.known_values: dict[int, Value] = {}
+        self._put: set[int] = set()
 
     def apply(self, effects: Effects) -> tuple[Ready, ...]:
         """Note values and events, end the run if it ended, and name what is to be sent."""
@@ -62,15 +63,23 @@ class RunWriter:
             self.writes.add(EVENTS, (*row, self.session.now, from_events(effects.events)))
         if effects.ended:
             self._end()
+        return self.ready(effects)
+
+    def ready(self, effects: Effects) -> tuple[Ready, ...]:
         return tuple(
             to_ready(self.run_id, self.state.steps[step].record, slot)
             for step, slot in effects.ready
         )
 
     def put_value(self, key: int, value: Value) -> None:
-        self.known_values[key] = value
+        self._put.add(key)
         body, length = (None, value.length) if isinstance(value, SequenceValue) else (value, None)
         self.writes.add(VALUES, (self.rid, key, body, length))
+
+    def put_sequence(self, index: int, step: StepState) -> None:
+        """Note that the output of a step that is complete lies in `item`, if it does."""
+        if is_sequence(step) and index not in self._put:
+            self.put_value(index, SequenceValue(index, step.out_length or 0))
 
     def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
         self.writes.add(ITEMS, *((self.rid, key, index, body) for index, body in items.items()))
@@ -107,3 +116,7 @@ class RunWriter:
                 slot.due = None
         for kind in self.settling():
             self.set_due(SETTLING[kind], self.session.now + PUBLISH_AGAIN_SECONDS)
+
+
+def is_sequence(step: StepState) -> bool:
+    return step.status is StepStatus.COMPLETED and step.out_length is not None

@@ -1,0 +1,155 @@
+"""How a run is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
+from taskiq_flow.model import transitions
+from taskiq_flow.model.records import (
+    NewRun,
+    Ready,
+    StepKind,
+    StepRecord,
+    bound_items_key,
+)
+from taskiq_flow.model.state import SlotStatus, StepState
+from taskiq_flow.model.transitions import Pace
+from taskiq_flow.stores.base import CHUNK
+from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.rows import (
+    RUN_CREATED,
+    STEP_CHANGES,
+    STEP_FIXED,
+    RunFacts,
+    from_new,
+    from_record,
+    from_run,
+    from_step,
+    to_ready,
+    to_step,
+)
+from taskiq_flow.stores.sql.session import ConflictError, Mode, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.writer import DEADLINE, ITEMS, RunWriter
+
+RUNS: Final = Target(Verb.INSERT, schema.run, ("rid",), RUN_CREATED)
+STEPS: Final = Target(Verb.INSERT, schema.step, ("rid", "idx"), (*STEP_FIXED, *STEP_CHANGES))
+NEAR: Final = Target(Verb.INSERT, schema.near, ("rid", "src", "dst"))
+PLANS: Final = Target(Verb.INSERT, schema.plan, ("rid",), ("body",))
+TAGS: Final = Target(Verb.UPSERT, schema.tag, ("rid", "tag"), ("namespace", "created_at"))
+TICKS: Final = Target(Verb.INSERT, schema.tick, ("namespace", "tick"))
+
+
+def mode_of(new: NewRun, items: Mapping[int, Sequence[bytes]]) -> Mode:
+    """A run that needs no look at others, and fits, is stored by one statement."""
+    many = sum(len(values) for values in items.values()) > CHUNK
+    return Mode.WRITE if many or new.backlog is not None else Mode.STATEMENT
+
+
+def create(
+    session: Session, new: NewRun, items: Mapping[int, Sequence[bytes]], pace: Pace
+) -> tuple[tuple[Ready, ...], RunWriter]:
+    """Store a run.
+
+    Raises:
+        ConflictError: It may not be stored, or is already; `explain` says which.
+    """
+    if new.backlog is not None and _is_full(session, *new.backlog):
+        raise ConflictError
+    rid = session.next_rid()
+    state, effects = transitions.create(new, session.now, pace)
+    facts = RunFacts(rid, new.run_id, new.queue, new.key or new.run_id, seq=0, turn=0)
+    writer = RunWriter(session, facts, state)
+    _add_run(writer, new, events=len(effects.events))
+    ready = writer.apply(effects)
+    for key, value in new.inputs.items():
+        writer.put_value(key, value)
+    for index, step in state.steps.items():
+        writer.put_sequence(index, step)
+    for at, slot in state.slots.items():
+        writer.put_slot(at, slot, state.steps[at[0]].record.queue, None)
+    if state.deadline is not None and not state.status.is_final:
+        writer.set_due(DEADLINE, state.deadline)
+    rows = [
+        (rid, step if step in new.done else bound_items_key(step), index, body)
+        for step, values in items.items()
+        for index, body in enumerate(values)
+    ]
+    writer.writes.add(ITEMS, *rows[:CHUNK])
+    session.write(writer.writes)
+    for start in range(CHUNK, len(rows), CHUNK):
+        more = Writes()
+        more.add(ITEMS, *rows[start : start + CHUNK])
+        session.write(more)
+    return ready, writer
+
+
+def _is_full(session: Session, name: str, most: int) -> bool:
+    session.lock_name(name)
+    counted = session.row(statements.PENDING_IN_BACKLOG, backlog=name)
+    return counted is not None and counted[0] >= most
+
+
+def _add_run(writer: RunWriter, new: NewRun, *, events: int) -> None:
+    state, rid, writes = writer.state, writer.rid, writer.writes
+    here = writer.session.namespace
+    row = (*from_new(new, here), 0, state.created_at, state.deadline)
+    writes.add(RUNS, (rid, *row, *from_run(state, events, 0)))
+    if new.tick is not None:
+        writes.add(TICKS, (here, new.tick))
+    writes.add(PLANS, (rid, new.plan))
+    writes.add(TAGS, *((rid, tag, here, state.created_at) for tag in dict.fromkeys(new.tags)))
+    writes.add(STEPS, *(_step_row(writer, step) for step in state.steps.values()))
+    writes.add(
+        NEAR,
+        *(
+            (rid, step.record.index, other)
+            for step in state.steps.values()
+            for other in _near(step.record, state.steps)
+        ),
+    )
+
+
+def _step_row(writer: RunWriter, step: StepState) -> tuple[Any, ...]:
+    items_key = None
+    if step.record.kind is StepKind.MAP and step.length is not None:
+        items_key = writer.items_key(step)
+    fixed = from_record(step.record)
+    return (writer.rid, step.record.index, *fixed, *from_step(step, 0, items_key))
+
+
+def _near(record: StepRecord, steps: Mapping[int, StepState]) -> set[int]:
+    """What may be looked at when a step ends: what it opens, and where that finds its items."""
+    sources = {steps[index].record.items_from for index in record.successors}
+    return {*record.successors, *(index for index in sources if index is not None)} - {record.index}
+
+
+def explain(session: Session, new: NewRun) -> tuple[Ready, ...] | None:
+    """Say why a run was not stored; None when nothing is in its way any more.
+
+    Raises:
+        DuplicatePipelineError: A run of the same key has not ended.
+        DuplicateTickError: The tick has fired before.
+        BacklogFullError: Too many runs of its backlog key are PENDING.
+    """
+    known = session.row(statements.KNOWN, run_id=new.run_id)
+    if known is not None:
+        rid, ended_at = known
+        return _ready_of(session, new.run_id, rid) if ended_at is None else ()
+    if new.key is not None:
+        other = session.row(statements.GOING, key=new.key)
+        if other is not None:
+            raise DuplicatePipelineError(new.key, other[0])
+    if new.tick is not None and session.row(statements.TICK, tick=new.tick) is not None:
+        raise DuplicateTickError(new.tick)
+    if new.backlog is not None and _is_full(session, *new.backlog):
+        raise BacklogFullError(*new.backlog)
+    return None
+
+
+def _ready_of(session: Session, run_id: str, rid: int) -> tuple[Ready, ...]:
+    rows = session.rows(statements.READY_SLOTS, rid=rid, status=SlotStatus.READY.value)
+    return tuple(
+        to_ready(run_id, to_step(row[: statements.STEP_WIDTH]).record, row[-1]) for row in rows
+    )

@@ -1,0 +1,41 @@
+"""The way into one database."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskiq_flow.stores.sql.session import Mode, ResultT, Session
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """What every way into a database is told; ``shown_url`` has no password."""
+
+    shown_url: str
+    namespace: str
+    clock: Callable[[], float] | None = None
+
+
+class Gate(ABC):
+    """Runs operations, each atomic, on connections that it opens when they are needed."""
+
+    options: GateOptions
+
+    @abstractmethod
+    async def run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+        """Run an operation, again if the database asks for that.
+
+        Raises:
+            StoreUnavailableError: It cannot be reached, or took too long.
+            ConflictError: A row to be inserted is there already.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give up connections; the next operation opens new ones."""
+
+    @abstractmethod
+    def twin(self) -> Gate:
+        """Another way into the same database, for another event loop."""

@@ -1,0 +1,320 @@
+"""PostgreSQL: an operation is a few round trips on a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.sql import ClauseElement
+
+from taskiq_flow.exceptions import MissingExtraError, StoreUnavailableError
+from taskiq_flow.stores.sql import schema
+from taskiq_flow.stores.sql.gate import Gate, GateOptions
+from taskiq_flow.stores.sql.session import (
+    Compiler,
+    ConflictError,
+    Mode,
+    ResultT,
+    Row,
+    Session,
+    Target,
+    Verb,
+    Writes,
+)
+
+try:
+    import asyncpg
+    from sqlalchemy.util import await_only, greenlet_spawn
+except ImportError as error:
+    raise MissingExtraError("The PostgreSQL run store", "sql", "asyncpg") from error
+
+T = TypeVar("T")
+
+MOST_CONNECTIONS: Final = 10
+CONNECT_SECONDS: Final = 5.0
+COMMAND_SECONDS: Final = 10.0
+"""How long a server may take for one statement before it counts as away."""
+
+TRIES: Final = 4
+"""How often an operation is tried that a deadlock, or a lost connection, has undone."""
+
+DIALECT: Final = asyncpg_dialect()
+_compile: Final = Compiler(DIALECT)
+
+_SESSION: Final = (
+    # A client that vanished in the middle must not keep its locks.
+    "SET idle_in_transaction_session_timeout = '15s'; "
+    # Every statement finds few rows by their keys: planning it anew costs more than it saves.
+    "SET plan_cache_mode = force_generic_plan; "
+    "SET jit = off; "
+    "SET timezone = 'UTC'"
+)
+
+_BEGIN: Final = {
+    Mode.WRITE: "BEGIN ISOLATION LEVEL READ COMMITTED",
+    Mode.SNAPSHOT: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+}
+
+_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+)
+"""What is raised when the connection goes, because the server was restarted or told it to."""
+
+_FEED: Final = f"""
+SELECT event.id, run.run_id, event.seq, event.at, event.body
+FROM {schema.event.name} AS event JOIN {schema.run.name} AS run ON run.rid = event.rid
+WHERE event.xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+  AND NOT pg_visible_in_snapshot(event.xid, $1::text::pg_snapshot)
+  AND pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot)
+  AND event.namespace = $3 AND event.id > $4
+ORDER BY event.id LIMIT $5
+"""  # noqa: S608 - our own names
+
+_FACTS: Final = """
+SELECT current_setting('server_version'), current_setting('synchronous_commit'),
+       current_setting('fsync'), pg_is_in_recovery()
+"""
+
+
+class PostgresSession(Session):
+    """An operation on its connection; it runs in a greenlet, so that plain calls may wait."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], options: GateOptions) -> None:
+        super().__init__(DIALECT, options.namespace, options.clock)
+        self._connection = connection
+
+    def rows(self, statement: ClauseElement, **values: Any) -> Sequence[Row]:
+        compiled = _compile(statement)
+        values["namespace"] = self.namespace
+        return self._fetch(compiled.sql, *compiled.arguments(values))
+
+    def execute(self, statement: ClauseElement, **values: Any) -> int:
+        compiled = _compile(statement)
+        values["namespace"] = self.namespace
+        tag = _wait(self._connection.execute(compiled.sql, *compiled.arguments(values)))
+        return int(tag.rpartition(" ")[2])
+
+    def write(self, writes: Writes) -> None:
+        if not writes.rows:
+            return
+        columns = [column for rows in writes.rows.values() for column in zip(*rows, strict=True)]
+        try:
+            self._fetch(_text_of(tuple(writes.rows)), *columns)
+        except asyncpg.UniqueViolationError as error:
+            raise ConflictError from error
+
+    def script(self, definitions: Sequence[str]) -> None:
+        _wait(self._connection.execute(";\n".join(definitions)))
+
+    def has_table(self, name: str) -> bool:
+        return self._fetch("SELECT to_regclass($1::text) IS NOT NULL", name)[0][0]
+
+    def next_rid(self) -> int:
+        asked = "SELECT nextval($1::text::regclass), extract(epoch FROM clock_timestamp())::float8"
+        rid, now = self._fetch(asked, schema.run_ids.name)[0]
+        self.note_now(now)
+        return rid
+
+    def lock_name(self, name: str) -> None:
+        asked = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))"
+        self._fetch(asked, f"{schema.PREFIX}{self.namespace}:{name}")
+
+    def feed_position(self) -> str:
+        return self._fetch("SELECT pg_current_snapshot()::text")[0][0]
+
+    def feed_rows(self, after: str, limit: int) -> tuple[Sequence[Row], str]:
+        """Read what one snapshot sees and an earlier one did not, in order of its numbers.
+
+        The number of an event is given while its run is locked, so those of a run are in order;
+        but a transaction may commit behind one with higher numbers, so they are no position.
+        """
+        seen, seeing, last = after.split("/") if "/" in after else (after, self.feed_position(), 0)
+        arguments = (seen, seeing, self.namespace, int(last), limit)
+        found = self._fetch(_FEED, *arguments)
+        rows = [(f"{seen}/{seeing}/{number}", *event) for number, *event in found]
+        return rows, rows[-1][0] if len(rows) == limit else seeing
+
+    def facts(self) -> dict[str, Any]:
+        version, synchronous_commit, fsync, is_standby = self._fetch(_FACTS)[0]
+        durable = fsync == "on" and synchronous_commit != "off"
+        return {
+            "store": "postgresql",
+            "version": version,
+            "synchronous_commit": synchronous_commit,
+            "fsync": fsync,
+            "standby": is_standby,
+            "durable": durable,
+            "survives_power_loss": durable,
+        }
+
+    def _server_clock(self) -> float:
+        return self._fetch("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]
+
+    def _fetch(self, sql: str, *arguments: Any) -> Sequence[Row]:
+        return _wait(self._connection.fetch(sql, *map(_to_postgres, arguments)))
+
+
+def _wait(awaitable: Awaitable[T]) -> T:
+    return await_only(awaitable)
+
+
+def _to_postgres(value: Any) -> Any:
+    # Its text cannot hold this one character, which a reason or a name may come with.
+    return value.replace("\0", "\ufffd") if isinstance(value, str) and "\0" in value else value
+
+
+_TYPES: Final = {
+    "BIGINT": "bigint",
+    "INTEGER": "integer",
+    "DOUBLE PRECISION": "float8",
+    "TEXT": "text",
+    "BYTEA": "bytea",
+}
+
+
+@cache
+def _text_of(targets: tuple[Target, ...]) -> str:
+    """One statement that writes rows of all these shapes, each column an array."""
+    parts: list[str] = []
+    number = 0
+    for target in targets:
+        arrays: list[str] = []
+        for name in target.columns:
+            number += 1
+            kind = _TYPES[str(target.table.c[name].type.compile(DIALECT))]
+            arrays.append(f"${number}::{kind}[]")
+        parts.append(
+            _part_of(target, f"unnest({', '.join(arrays)}) AS d({_names(target.columns)})")
+        )
+    named = ", ".join(f"w{index} AS ({part})" for index, part in enumerate(parts))
+    return f"WITH {named} SELECT 1"
+
+
+def _part_of(target: Target, rows: str) -> str:
+    table, keys, rest = target.table.name, target.keys, target.rest
+    found = " AND ".join(f't."{key}" = d."{key}"' for key in keys)
+    if target.verb is Verb.UPDATE:
+        changes = ", ".join(f'"{name}" = d."{name}"' for name in rest)
+        return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {found}"  # noqa: S608
+    if target.verb is Verb.DELETE:
+        return f"DELETE FROM {table} AS t USING {rows} WHERE {found}"  # noqa: S608 - our own names
+    insert = f"INSERT INTO {table} ({_names(target.columns)}) SELECT * FROM {rows}"  # noqa: S608
+    if target.verb is Verb.INSERT:
+        return insert
+    renewed = ", ".join(f'"{name}" = excluded."{name}"' for name in rest)
+    return f"{insert} ON CONFLICT ({_names(keys)}) DO UPDATE SET {renewed}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+class PostgresGate(Gate):
+    """Keeps a few connections and gives each operation one of them."""
+
+    def __init__(self, dsn: str, options: GateOptions) -> None:
+        self.options = options
+        self._dsn = dsn
+        self._idle: list[asyncpg.Connection[Any]] = []
+        self._room = asyncio.Semaphore(MOST_CONNECTIONS)
+
+    async def run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+        async with self._room:
+            return await self._run(work, mode)
+
+    async def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            try:
+                await connection.close(timeout=CONNECT_SECONDS)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                connection.terminate()
+
+    def twin(self) -> PostgresGate:
+        return PostgresGate(self._dsn, self.options)
+
+    async def _run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+        tries_left = TRIES
+        while True:
+            tries_left -= 1
+            connection = await self._connect()
+            try:
+                result = await greenlet_spawn(_perform, connection, self.options, work, mode)
+            except (*_AGAIN, *_LOST) as error:
+                self._put_back(connection)
+                if not tries_left:
+                    raise self._unavailable(error) from error
+                # Twice the same deadlock is less likely when they do not begin together.
+                await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - no secret
+            except TimeoutError as error:
+                connection.terminate()
+                why = f"no answer for {COMMAND_SECONDS:g} s"
+                raise StoreUnavailableError(self.options.shown_url, why) from error
+            except asyncpg.PostgresError as error:
+                self._put_back(connection)
+                raise self._unavailable(error) from error
+            except Exception:
+                self._put_back(connection)
+                raise
+            except BaseException:
+                # Cancelled in the middle: where the connection stands is not known.
+                connection.terminate()
+                raise
+            else:
+                self._put_back(connection)
+                return result
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        try:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=CONNECT_SECONDS,
+                command_timeout=COMMAND_SECONDS,
+                statement_cache_size=500,
+            )
+            await connection.execute(_SESSION)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise self._unavailable(error) from error
+        return connection
+
+    def _put_back(self, connection: asyncpg.Connection[Any]) -> None:
+        if connection.is_closed() or connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailableError:
+        why = str(error) or type(error).__name__
+        return StoreUnavailableError(self.options.shown_url, why)
+
+
+def _perform(
+    connection: asyncpg.Connection[Any],
+    options: GateOptions,
+    work: Callable[[Session], ResultT],
+    mode: Mode,
+) -> ResultT:
+    session = PostgresSession(connection, options)
+    begin = _BEGIN.get(mode)
+    if begin is None:
+        return work(session)
+    _wait(connection.execute(begin))
+    try:
+        result = work(session)
+    except Exception:
+        _wait(connection.execute("ROLLBACK"))
+        raise
+    _wait(connection.execute("COMMIT"))
+    return result

@@ -1,0 +1,174 @@
+"""The operations that change no run's course: reads, listings, notes, and the end of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from taskiq_flow.exceptions import RunNotFoundError
+from taskiq_flow.model.records import (
+    EventRecord,
+    RunFilter,
+    RunSnapshot,
+    RunStatus,
+    Value,
+    WorkerRecord,
+)
+from taskiq_flow.stores.base import Ending, Page
+from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.loaded import to_value
+from taskiq_flow.stores.sql.rows import (
+    from_worker,
+    to_events,
+    to_snapshot,
+    to_step_snapshot,
+    to_worker,
+)
+from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+
+LOG_LINES: Final = 10_000
+"""Log lines kept of one run."""
+
+LOG: Final = Target(Verb.INSERT, schema.log, ("rid", "number"), ("line",))
+WORKERS: Final = Target(Verb.UPSERT, schema.worker, ("namespace", "worker_id"), ("until", "body"))
+
+
+def get(session: Session, run_id: str, *, steps: bool) -> RunSnapshot | None:
+    row = session.row(statements.SHOWN, run_id=run_id)
+    if row is None:
+        return None
+    *shown, rid = row
+    if not steps:
+        return to_snapshot(shown)
+    snapshot = to_snapshot(shown)
+    rows = session.rows(statements.STEPS_SHOWN, rid=rid)
+    ended = snapshot.status.is_final
+    return to_snapshot(shown, tuple(to_step_snapshot(step, run_has_ended=ended) for step in rows))
+
+
+def ending(session: Session, run_id: str, keys: Sequence[int]) -> Ending | None:
+    snapshot = get(session, run_id, steps=False)
+    if snapshot is None:
+        raise RunNotFoundError(run_id)
+    if not snapshot.status.is_final:
+        return None
+    return Ending(snapshot, values(session, run_id, keys))
+
+
+def values(session: Session, run_id: str, keys: Sequence[int]) -> dict[int, Value]:
+    if not keys:
+        return {}
+    rows = session.rows(statements.RUN_VALUES, run_id=run_id, keys=list(keys))
+    found = {key: to_value(key, body, length) for key, body, length in rows}
+    return {key: found[key] for key in keys if key in found}
+
+
+def items(session: Session, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
+    rows = session.rows(statements.RUN_ITEMS, run_id=run_id, key=key, start=start, stop=stop)
+    found = dict(rows)
+    return [found.get(index) for index in range(start, stop)]
+
+
+def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int) -> Page:
+    given = {
+        "status": which.status and which.status.value,
+        "name": which.name,
+        "kind": which.kind,
+        "tag": which.tag,
+        "since": which.since,
+        "until": which.until,
+    }
+    asked = {name: value for name, value in given.items() if value is not None}
+    statement = statements.listing(frozenset(asked), goes_on=cursor is not None)
+    place: dict[str, float | str] = {}
+    if cursor is not None:
+        age, _, place["last_id"] = cursor.partition(" ")
+        place["last_age"] = float(age)
+    rows = session.rows(statement, limit=limit + 1, **asked, **place)
+    runs = tuple(to_snapshot(row) for row in rows[:limit])
+    more = len(rows) > limit
+    return Page(runs, f"{runs[-1].created_at!r} {runs[-1].run_id}" if more else None)
+
+
+def events(session: Session, run_id: str, after: int, limit: int) -> list[EventRecord]:
+    rows = session.rows(statements.EVENTS, run_id=run_id, after=after, limit=limit)
+    found = [event for seq, at, body in rows for event in to_events(run_id, seq, at, body)]
+    return [event for event in found if event.seq > after][:limit]
+
+
+def feed(session: Session, after: str | None, limit: int) -> tuple[list[EventRecord], str]:
+    """Read on from a position: where a row begins, and how many of its events are known."""
+    if after is None:
+        return [], session.feed_position()
+    begin, _, known = after.partition("+")
+    rows, end = session.feed_rows(begin, limit)
+    found: list[EventRecord] = []
+    skip = int(known or 0)
+    for next_begin, run_id, seq, at, body in rows:
+        fresh = to_events(run_id, seq, at, body)[skip:]
+        room = limit - len(found)
+        if len(fresh) > room:
+            return found + fresh[:room], f"{begin}+{skip + room}"
+        found += fresh
+        begin, skip = next_begin, 0
+    return found, end
+
+
+def append_log(session: Session, run_id: str, lines: Sequence[bytes]) -> None:
+    row = session.row(statements.COUNT_LOG, run_id=run_id, more=len(lines))
+    if row is None:
+        return
+    rid, logged = row
+    writes = Writes()
+    first = logged - len(lines) + 1
+    kept = lines[-LOG_LINES:]
+    writes.add(
+        LOG, *((rid, number, line) for number, line in enumerate(kept, logged - len(kept) + 1))
+    )
+    session.write(writes)
+    if logged > LOG_LINES and first > 0:
+        session.execute(statements.TRIM_LOG, rid=rid, last=logged - LOG_LINES)
+
+
+def log(session: Session, run_id: str, after: int, limit: int) -> tuple[list[bytes], int]:
+    rows = session.rows(statements.LOG, run_id=run_id, after=after, limit=limit)
+    return [line for _, line in rows], rows[-1][0] if rows else after
+
+
+def ended_among(session: Session, run_ids: Sequence[str]) -> dict[str, RunStatus]:
+    rows = session.rows(statements.RUN_STATUSES, run_ids=list(run_ids))
+    known = {run_id: RunStatus(status) for run_id, status in rows}
+    statuses = {run_id: known.get(run_id, RunStatus.CANCELLED) for run_id in run_ids}
+    return {run_id: status for run_id, status in statuses.items() if status.is_final}
+
+
+def announce(session: Session, worker: WorkerRecord, ttl_seconds: float) -> None:
+    session.execute(statements.SILENT_WORKERS, now=session.now)
+    writes = Writes()
+    row = (session.namespace, worker.worker_id, session.now + ttl_seconds, from_worker(worker))
+    writes.add(WORKERS, row)
+    session.write(writes)
+
+
+def workers(session: Session) -> list[WorkerRecord]:
+    return [to_worker(body) for (body,) in session.rows(statements.WORKERS, now=session.now)]
+
+
+def delete(session: Session, run_id: str) -> bool:
+    row = session.row(statements.RUN_TO_DELETE, run_id=run_id)
+    if row is None:
+        return False
+    _forget(session, [row[0]])
+    return True
+
+
+def purge(session: Session, before: float, limit: int) -> int:
+    rids = [row[0] for row in session.rows(statements.RUNS_TO_PURGE, before=before, limit=limit)]
+    if rids:
+        _forget(session, rids)
+    return len(rids)
+
+
+def _forget(session: Session, rids: list[int]) -> None:
+    for statement in statements.FORGET:
+        session.execute(statement, rids=rids)

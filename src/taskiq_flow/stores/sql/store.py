@@ -1,0 +1,344 @@
+"""A run store in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from taskiq_flow.exceptions import StoreUnavailableError
+from taskiq_flow.model.records import (
+    Address,
+    EventRecord,
+    Finished,
+    Grant,
+    LostReason,
+    NewRun,
+    Outcome,
+    Ready,
+    Refusal,
+    RunFilter,
+    RunSnapshot,
+    RunStatus,
+    Value,
+    Wake,
+    WakeKind,
+    WorkerRecord,
+)
+from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
+from taskiq_flow.stores.sql import creation, migrations, operations, reading, statements, waking
+from taskiq_flow.stores.sql.address import open_gate
+from taskiq_flow.stores.sql.delays import DELAYS, QueueDelays
+from taskiq_flow.stores.sql.gate import Gate
+from taskiq_flow.stores.sql.operations import Rule, Told
+from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session, Writes
+from taskiq_flow.stores.sql.writer import SETTLING
+
+CREATE_TRIES: Final = 5
+"""How often a run is tried whose obstacle was gone each time that it was looked for."""
+
+PURGED_TOGETHER: Final = 100
+"""Runs that are removed in one transaction, so that nobody waits long for it."""
+
+FEED_PAUSE_SECONDS, FEED_PAUSE_MOST_SECONDS = 0.02, 0.25
+"""How often the feed is looked at while somebody waits for it."""
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What a store and its twins have in common."""
+
+    delays: QueueDelays
+    listeners: list[EndListener] = field(default_factory=list[EndListener])
+
+
+class SqlRunStore(RunStore):
+    """Runs in SQLite (``sqlite:///file.db``) or PostgreSQL (``postgresql://user@host/name``).
+
+    Several processes may share either. Times are PostgreSQL's, or for SQLite the machine's,
+    unless a ``clock`` is given. A store belongs to one event loop; others take a `twin`.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        url: str,
+        options: StoreOptions | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        super().__init__(url, options or StoreOptions())
+        self._clock = clock
+        self._pace = self.options.pace
+        self._gate: Gate = open_gate(url, self.options.namespace, clock)
+        self._shown_url = self._gate.options.shown_url
+        self._common = _Shared(QueueDelays(self._pace))
+        self._is_open = False
+
+    async def open(self) -> None:
+        def check(session: Session) -> bool:
+            return migrations.check(session, self._shown_url)
+
+        if not await self._gate.run(check, Mode.READ):
+            await self._gate.run(lambda s: migrations.create(s, self._shown_url), Mode.WRITE)
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+        await self._gate.close()
+
+    def twin(self) -> SqlRunStore:
+        other = SqlRunStore(self.url, self.options, clock=self._clock)
+        other._common = self._common
+        return other
+
+    async def migrate(self) -> tuple[str, ...]:
+        """Bring an older store up to this version's format; return the formats passed.
+
+        Raises:
+            StoreFormatError: No migration leads from its format to ours.
+        """
+        return await self._gate.run(lambda s: migrations.migrate(s, self._shown_url), Mode.WRITE)
+
+    # -- the life of a run
+
+    async def create(
+        self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
+    ) -> tuple[Ready, ...]:
+        kept = {step: tuple(values) for step, values in (items or {}).items()}
+        if self._common.delays.is_stale:
+            self._common.delays.learn(await self._do(_delays, Mode.READ))
+        pace = self._common.delays.pace_of(new.queue)
+        for _ in range(CREATE_TRIES):
+            try:
+                ready, run = await self._do(
+                    lambda s: creation.create(s, new, kept, pace), creation.mode_of(new, kept)
+                )
+            except ConflictError:
+                known = await self._do(lambda s: creation.explain(s, new), Mode.READ)
+                if known is not None:
+                    return known
+            else:
+                if run.state.status.is_final:
+                    self._announce_end(new.run_id, run.state.status)
+                return ready
+        raise StoreUnavailableError(self._shown_url, "other runs of this name come and go")
+
+    async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
+        answer, _ = await self._change(
+            lambda s, told: operations.start(s, address, token, want, self._pace, told)
+        )
+        return answer
+
+    async def finish(
+        self, address: Address, token: str, outcome: Outcome, next_token: str | None
+    ) -> Finished:
+        finished, freed = await self._change(
+            lambda s, told: operations.finish(
+                s, address, token, outcome, next_token, self._pace, told
+            )
+        )
+        return replace(finished, ready=finished.ready + freed) if freed else finished
+
+    async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
+        if not held:
+            return {}
+        return await self._do(lambda s: operations.renew(s, held, self._pace), Mode.STATEMENT)
+
+    async def release(
+        self, address: Address, token: str, *, delay_seconds: float = 0.0
+    ) -> tuple[Ready, ...]:
+        rule = operations.release(address, token, delay_seconds, self._pace)
+        return await self._apply(address.run_id, rule) or ()
+
+    async def due(self, queues: Sequence[str], *, limit: int = 100) -> tuple[Wake, ...]:
+        hold_until, delays = await self._do(
+            lambda s: (waking.beat(s, self._pace.lease), _delays(s)), Mode.WRITE
+        )
+        self._common.delays.learn(delays)
+        pace_of = self._common.delays.pace_of
+        wakes, freed = await self._change(
+            lambda s, told: waking.Waking(s, hold_until, pace_of, told).round(queues, limit)
+        )
+        return wakes + tuple(
+            Wake(WakeKind.KICK, ready.address.run_id, ready=ready) for ready in freed
+        )
+
+    async def settle(self, run_id: str, kind: WakeKind) -> None:
+        step = SETTLING[kind]
+        await self._do(
+            lambda s: s.execute(statements.SETTLE, run_id=run_id, kind=step), Mode.STATEMENT
+        )
+
+    async def cancel(self, run_id: str, reason: str) -> bool:
+        return await self._apply(run_id, operations.cancel(reason)) is not None
+
+    async def resume(self, address: Address, note: str) -> tuple[Ready, ...]:
+        rule = operations.resume(address, note, self._pace)
+        return await self._apply(address.run_id, rule) or ()
+
+    async def send_event(self, run_id: str, name: str, payload: bytes) -> tuple[Ready, ...] | None:
+        return await self._apply(run_id, operations.receive(name, payload, self._pace))
+
+    # -- values
+
+    async def put_items(self, held: Held, key: int, start: int, values: Sequence[bytes]) -> bool:
+        return await self._do(
+            lambda s: operations.put_items(s, held, key, start, values), Mode.WRITE
+        )
+
+    async def items(self, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
+        return await self._do(lambda s: reading.items(s, run_id, key, start, stop), Mode.READ)
+
+    async def values(self, run_id: str, keys: Sequence[int]) -> dict[int, Value]:
+        return await self._do(lambda s: reading.values(s, run_id, keys), Mode.READ)
+
+    # -- reading
+
+    async def get(self, run_id: str, *, steps: bool = True) -> RunSnapshot | None:
+        mode = Mode.SNAPSHOT if steps else Mode.READ
+        return await self._do(lambda s: reading.get(s, run_id, steps=steps), mode)
+
+    async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
+        # An ended run changes no more, so its values need no common moment with its status.
+        return await self._do(lambda s: reading.ending(s, run_id, keys), Mode.READ)
+
+    async def find(self, key: str) -> str | None:
+        row = await self._do(lambda s: s.row(statements.LATEST_OF_KEY, key=key), Mode.READ)
+        return None if row is None else row[0]
+
+    async def plan(self, run_id: str) -> bytes | None:
+        row = await self._do(lambda s: s.row(statements.PLAN, run_id=run_id), Mode.READ)
+        return None if row is None else row[0]
+
+    async def list_runs(
+        self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        return await self._do(lambda s: reading.list_runs(s, which, cursor, limit), Mode.READ)
+
+    async def delete(self, run_id: str) -> bool:
+        return await self._do(lambda s: reading.delete(s, run_id), Mode.WRITE)
+
+    async def purge(self, *, before: float, limit: int = 1000) -> int:
+        purged = 0
+        while purged < limit:
+            most = min(PURGED_TOGETHER, limit - purged)
+            done = await self._do(lambda s, most=most: reading.purge(s, before, most), Mode.WRITE)
+            purged += done
+            if done < most:
+                break
+        return purged
+
+    async def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EventRecord]:
+        return await self._do(lambda s: reading.events(s, run_id, after, limit), Mode.READ)
+
+    async def feed(
+        self, *, after: str | None = None, limit: int = 1000, wait_seconds: float = 0.0
+    ) -> tuple[list[EventRecord], str]:
+        until = time.monotonic() + wait_seconds
+        pause = FEED_PAUSE_SECONDS
+        while True:
+            fresh, after = await self._do(
+                lambda s, after=after: reading.feed(s, after, limit), Mode.READ
+            )
+            left = until - time.monotonic()
+            if fresh or left <= 0:
+                return fresh, after
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, FEED_PAUSE_MOST_SECONDS)
+
+    # -- notes that steps leave while they run
+
+    async def note_progress(self, run_id: str, step: int, progress: bytes) -> None:
+        await self._do(
+            lambda s: s.execute(statements.NOTE_PROGRESS, run_id=run_id, index=step, body=progress),
+            Mode.STATEMENT,
+        )
+
+    async def append_log(self, run_id: str, lines: Sequence[bytes]) -> None:
+        if lines:
+            await self._do(lambda s: reading.append_log(s, run_id, lines), Mode.WRITE)
+
+    async def log(
+        self, run_id: str, *, after: int = 0, limit: int = 1000
+    ) -> tuple[list[bytes], int]:
+        return await self._do(lambda s: reading.log(s, run_id, after, limit), Mode.READ)
+
+    # -- who waits, who works
+
+    async def listen(self, listener: EndListener) -> bool:
+        """Call the listener for runs that this object or a twin of it ends; others are not told."""
+        if listener not in self._common.listeners:
+            self._common.listeners.append(listener)
+        return False
+
+    async def ended_among(self, run_ids: Sequence[str]) -> dict[str, RunStatus]:
+        return await self._do(lambda s: reading.ended_among(s, run_ids), Mode.READ)
+
+    async def announce(self, worker: WorkerRecord, *, ttl_seconds: float) -> None:
+        await self._do(lambda s: reading.announce(s, worker, ttl_seconds), Mode.WRITE)
+
+    async def withdraw(self, worker_id: str) -> None:
+        await self._do(
+            lambda s: s.execute(statements.WITHDRAW, worker_id=worker_id), Mode.STATEMENT
+        )
+
+    async def workers(self) -> list[WorkerRecord]:
+        return await self._do(reading.workers, Mode.READ)
+
+    async def health(self) -> dict[str, Any]:
+        await self._do(lambda s: s.facts(), Mode.READ)  # the first call may have to connect
+        asked_at = time.perf_counter()
+        facts = await self._do(lambda s: s.facts(), Mode.READ)
+        return {**facts, "latency_ms": (time.perf_counter() - asked_at) * 1000}
+
+    # -- how
+
+    async def _do(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+        if not self._is_open:
+            await self.open()
+        return await self._gate.run(work, mode)
+
+    async def _change(
+        self, work: Callable[[Session, Told], ResultT]
+    ) -> tuple[ResultT, tuple[Ready, ...]]:
+        """Run an operation and pass on what it tells; return also the slots this makes ready."""
+
+        def listened(session: Session) -> tuple[ResultT, Told]:
+            told = Told()  # a new one each time that the operation is tried
+            return work(session, told), told
+
+        result, told = await self._do(listened, Mode.WRITE)
+        for run_id, status in told.ended:
+            self._announce_end(run_id, status)
+        if told.delay is not None:
+            await self._observe_delay(*told.delay)
+        ready: tuple[Ready, ...] = ()
+        for address in told.freed:
+            # Not in the same transaction: it holds another run. Should this be lost, the slot
+            # looks again by itself.
+            rule = operations.hurry(address, self._pace)
+            ready += await self._apply(address.run_id, rule) or ()
+        return result, ready
+
+    async def _apply(self, run_id: str, rule: Rule) -> tuple[Ready, ...] | None:
+        ready, freed = await self._change(lambda s, told: operations.change(s, run_id, rule, told))
+        return None if ready is None else ready + freed
+
+    async def _observe_delay(self, queue: str, seconds: float) -> None:
+        worth_telling = self._common.delays.observe(queue, seconds)
+        if worth_telling is not None:
+            writes = Writes()
+            writes.add(DELAYS, (self.options.namespace, queue, worth_telling))
+            await self._do(lambda s: s.write(writes), Mode.STATEMENT)
+
+    def _announce_end(self, run_id: str, status: RunStatus) -> None:
+        for listener in self._common.listeners:
+            listener(run_id, status)
+
+
+def _delays(session: Session) -> list[tuple[str, float]]:
+    return [(queue, seconds) for queue, seconds in session.rows(statements.DELAYS)]
