@@ -19,7 +19,7 @@ from rich.console import Console
 from taskiq import InMemoryBroker, async_shared_broker
 
 from examples.stdlib_report.cores import CoreMeter
-from examples.stdlib_report.job import Job, run
+from examples.stdlib_report.job import STOPPED, Job, run
 from examples.stdlib_report.measure import FileMeasure
 from examples.stdlib_report.progress import Progress
 from examples.stdlib_report.screen import Heading, make_screen
@@ -27,8 +27,6 @@ from taskiq_flow import PipelineContext, PipelineMiddleware
 
 LEASE_SECONDS = 2.0
 """How soon a start after a kill takes over what was in hand: this and as much again."""
-
-STOPPED = 130
 
 
 class Watching(PipelineMiddleware):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import platform
 import sysconfig
 import time
@@ -25,6 +26,10 @@ from taskiq_flow import (
 
 LOOK_SECONDS = 0.15
 """How often the screen asks how far the run is."""
+
+
+STOPPED = 130
+"""The exit code after Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,11 @@ async def run(
     progress: Progress,
     *,
     afresh: bool = False,
-    on_look: Callable[[Progress], None] = lambda _progress: None,
+    on_look: Callable[[Progress], None] | None = None,
 ) -> int:
     """Bring the job to its end and return an exit code; the broker has been started."""
+    # The screen says what is to be said; without a handler warnings would go to the terminal.
+    logging.getLogger("taskiq_flow").addHandler(logging.NullHandler())
     began = time.monotonic()
     screen.begin(heading)
     try:
@@ -108,11 +115,12 @@ async def _look(
     task: PipelineTask[dict[str, object]],
     screen: Screen,
     progress: Progress,
-    on_look: Callable[[Progress], None],
+    on_look: Callable[[Progress], None] | None,
 ) -> None:
     progress.note(await task.get_status(), time.monotonic())
     screen.show(progress)
-    on_look(progress)
+    if on_look is not None:
+        on_look(progress)
 
 
 def _failure(error: BaseException | None) -> str:

@@ -67,6 +67,11 @@ class Progress:
         return None if measures is None else measures.items_total
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether no worker has taken the run yet: they may still be starting."""
+        return self.status is None or self.status.status == "PENDING"
+
+    @property
     def is_taking_over(self) -> bool:
         """Whether a resumed run still waits for the leases of the process that was killed."""
         return bool(self.earlier) and self.done == self.earlier

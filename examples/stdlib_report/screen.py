@@ -20,7 +20,8 @@ from taskiq_flow import StepStatus
 PLAIN_SECONDS = 5.0
 """How often a screen that is no terminal says how far the run is."""
 
-BAR_WIDTH = 32
+_BESIDE_BARS = 64
+"""How wide everything else in a row of the live screen is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,9 @@ class LiveScreen:
     def show(self, progress: Progress) -> None:
         if time.monotonic() >= self._next_busy:
             self._busy, self._next_busy = self._meter.busy(), time.monotonic() + 1
-        parts: list[RenderableType] = [_bars(progress), Text()]
-        parts.append(_footer(progress, self._busy))
-        self._live.update(Padding(Group(*parts), (0, 0, 0, 2)), refresh=True)
+        width = max(8, min(32, self._console.width - _BESIDE_BARS))
+        picture = Group(_bars(progress, width), Text(), _footer(progress, self._busy))
+        self._live.update(Padding(picture, (0, 0, 0, 2)), refresh=True)
 
     def end(self) -> None:
         self._live.stop()
@@ -113,9 +114,8 @@ class LiveScreen:
 def _heading(heading: Heading) -> RenderableType:
     table = Table.grid(padding=(0, 3, 0, 0))
     for word, what, more in heading.facts:
-        table.add_row(
-            Text(word, style="bright_black"), Text(what), Text(more, style="bright_black")
-        )
+        fact = Text.assemble(what, "   " if more else "", (more, "bright_black"))
+        table.add_row(Text(word, style="bright_black"), fact)
     return Panel(
         table,
         title=Text(f" {heading.title} ", style="bold"),
@@ -126,20 +126,20 @@ def _heading(heading: Heading) -> RenderableType:
     )
 
 
-def _bars(progress: Progress) -> RenderableType:
+def _bars(progress: Progress, width: int) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=1)
-    table.add_column(width=14)
-    table.add_column(width=BAR_WIDTH)
-    table.add_column(justify="right", min_width=16)
-    table.add_column(justify="right", min_width=22)
+    table.add_column(width=12)
+    table.add_column(width=width)
+    table.add_column(justify="right", min_width=14)
+    table.add_column(justify="right", min_width=20)
     for name, title in TITLES.items():
         step = progress.step(name)
         sign, style = _SIGNS.get(step.status if step else "", ("·", "bright_black"))
         table.add_row(
             Text(sign, style=style),
             Text(title, style="" if step else "bright_black"),
-            _bar(step, progress.earlier),
+            _bar(step, progress.earlier, width),
             Text(_count(step, progress)),
             Text(_pace(step, progress), style="bright_black"),
         )
@@ -157,17 +157,17 @@ _SIGNS = {
 }
 
 
-def _bar(step: StepStatus | None, earlier: int) -> Text:
+def _bar(step: StepStatus | None, earlier: int, width: int) -> Text:
     """A bar in two colours: what earlier processes did, and what this one did."""
     if step is None or step.items_total is None:
         is_done = step is not None and step.completed_at is not None
-        return Text("━" * BAR_WIDTH, style="green" if is_done else "bright_black dim")
+        return Text("━" * width, style="green" if is_done else "bright_black dim")
     total = max(1, step.items_total)
-    before = round(BAR_WIDTH * min(earlier, step.items_done) / total)
-    until = round(BAR_WIDTH * step.items_done / total)
+    before = round(width * min(earlier, step.items_done) / total)
+    until = round(width * step.items_done / total)
     bar = Text("━" * before, style="blue")
     bar.append("━" * (until - before), style="green" if step.completed_at else "bold cyan")
-    return bar.append("━" * (BAR_WIDTH - until), style="bright_black dim")
+    return bar.append("━" * (width - until), style="bright_black dim")
 
 
 def _count(step: StepStatus | None, progress: Progress) -> str:
@@ -189,28 +189,30 @@ def _pace(step: StepStatus | None, progress: Progress) -> str:
         return ""
     if progress.rate is None or progress.seconds_left is None:
         return ""
-    return f"{progress.rate:.0f} a second, {duration(progress.seconds_left)} left"
+    return f"{progress.rate:.0f}/s, {duration(progress.seconds_left)} left"
 
 
 def _footer(progress: Progress, busy: float | None) -> RenderableType:
+    if progress.is_waiting:
+        return Text("waiting for a worker to take it", style="yellow")
     if progress.is_taking_over:
-        return Text(
-            "taking over what the killed process had in hand, as soon as its leases have run out",
-            style="yellow",
-        )
+        return Text("taking over what the last process had in hand", style="yellow")
     measures = progress.step(MEASURES)
     if measures is None or measures.completed_at is not None:
         return Text()
     table = Table.grid(padding=(0, 3, 0, 0))
-    table.add_column(width=52, no_wrap=True)
-    table.add_column(justify="right", min_width=12)
-    table.add_column(justify="right", min_width=14)
+    table.add_column(width=44, no_wrap=True)
+    table.add_column(justify="right", width=11)
+    table.add_column(justify="right", width=16)
     for each in progress.recent:
-        facts = (f"{each.code:,} lines", f"{each.functions:,} functions")
-        if each.error:
-            facts = (f"{each.lines:,} lines", "not valid Python")
-        table.add_row(Text(each.path, overflow="ellipsis"), *facts, style="bright_black")
+        what = "not valid Python" if each.error else _many(each.functions, "function")
+        path = Text(each.path, overflow="ellipsis")
+        table.add_row(path, _many(each.lines, "line"), what, style="bright_black")
     lines: list[RenderableType] = [table]
     if busy is not None:
         lines += [Text(), Text(f"{busy:.1f} cores busy", style="bright_black")]
     return Group(*lines)
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

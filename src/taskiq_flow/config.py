@@ -43,6 +43,9 @@ class TaskiqFlowConfig(BaseSettings):
     retained_runs: int = Field(
         default=1000, ge=1, description="How many ended runs are kept in memory."
     )
+    unknown_task_seconds: float = Field(
+        default=60.0, ge=0, description="How long a step waits for a worker that has its task."
+    )
     continue_seconds: float = Field(
         default=5.0, ge=0, description="How long a worker may go on with one run in place."
     )

@@ -316,8 +316,6 @@ class _MapRun:
             ended = await client.wait(run_id, timeout_seconds=PROGRESS_SECONDS)
             run = await client.store.get(run_id)
             done = run.steps[0].items_done if run is not None and run.steps else 0
-            if ended is not None and ended.value == "COMPLETED":
-                done = self.length
             if done != said:
                 said = done
                 progress(done, self.length)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from taskiq import InMemoryBroker, async_shared_broker
+from taskiq.brokers.shared_broker import AsyncSharedBroker
 
 from taskiq_flow.exceptions import (
     BadArgumentsError,
@@ -125,6 +126,19 @@ async def test_tasks_of_the_shared_broker_and_kickers_are_steps_too(
     task = await Pipeline(broker).call_next(shared_double).call_next(kicker).kiq(5)
 
     assert (await task.wait_result()).return_value == 11
+
+
+async def test_a_shared_task_belongs_to_every_broker(broker: InMemoryBroker) -> None:
+    shared = AsyncSharedBroker()
+    shared.default_broker(InMemoryBroker())
+
+    @shared.task
+    def triple(value: int) -> int:
+        return value * 3
+
+    task = await Pipeline(broker).call_next(triple).call_next(triple.kicker()).kiq(1)
+
+    assert (await task.wait_result()).return_value == 9
 
 
 def test_a_function_that_is_no_task_is_refused_at_once(broker: InMemoryBroker) -> None:

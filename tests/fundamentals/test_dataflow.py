@@ -123,6 +123,21 @@ async def test_parts_of_a_graph_need_not_be_connected(broker: InMemoryBroker) ->
     assert await pipeline.kiq_dataflow(a=1, b=1) == {"left": 2, "right": 3}
 
 
+async def test_a_task_can_be_added_between_two_runs(broker: InMemoryBroker) -> None:
+    @broker.task
+    def left(a: int) -> int:
+        return a + 1
+
+    @broker.task
+    def right(left: int) -> int:
+        return left + 2
+
+    pipeline = DataflowPipeline(broker, [left])
+
+    assert await pipeline.kiq_dataflow(a=1) == {"left": 2}
+    assert await pipeline.add_task(right).kiq_dataflow(a=1) == {"left": 2, "right": 4}
+
+
 async def test_wrong_inputs_are_refused_before_anything_runs(broker: InMemoryBroker) -> None:
     pipeline = DataflowPipeline.from_tasks(broker, audio_tasks(broker))
 

@@ -54,6 +54,19 @@ async def test_a_chain_that_continues_passes_none_on(broker: InMemoryBroker) -> 
     assert (await task.wait_result()).return_value == "got None"
 
 
+async def test_what_a_pipeline_is_told_later_is_for_its_later_runs(broker: InMemoryBroker) -> None:
+    @broker.task
+    def fail(value: int) -> int:
+        raise ValueError(value)
+
+    pipeline = Pipeline(broker, fail)
+    before = await pipeline.kiq(1)
+    after = await pipeline.on_error("continue").kiq(1)
+
+    assert (await before.wait_result(raise_on_error=False)).is_err
+    assert not (await after.wait_result(raise_on_error=False)).is_err
+
+
 async def test_a_graph_that_continues_runs_all_that_does_not_need_the_failed_step(
     broker: InMemoryBroker,
 ) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from taskiq import InMemoryBroker
 
-from taskiq_flow.exceptions import BadItemsError, PipelineError
+from taskiq_flow.exceptions import BadItemsError, FanOutError, PipelineError
+from taskiq_flow.middleware import PipelineMiddleware
 from taskiq_flow.pipeline import Pipeline
 
 
@@ -117,3 +118,14 @@ async def test_what_has_no_items_is_refused(broker: InMemoryBroker, value: objec
 
     with pytest.raises(BadItemsError, match="'double'"):
         await Pipeline(broker).map(double).kiq(value)
+
+
+async def test_more_items_than_the_setting_allows_are_refused(broker: InMemoryBroker) -> None:
+    @broker.task
+    def double(value: int) -> int:
+        return value * 2
+
+    broker.add_middlewares(PipelineMiddleware(max_fan_out=3))
+
+    with pytest.raises(FanOutError, match="4 items; the limit is 3"):
+        await Pipeline(broker).map(double).kiq(range(4))

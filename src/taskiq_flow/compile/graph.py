@@ -211,9 +211,7 @@ class _Graph:
 
     def _bound(self, node: DAGNode) -> dict[str, Binding]:
         bound: dict[str, Binding] = {}
-        for parameter, data, is_required in node.info.bindings:
-            if data in node.info.outputs and not is_required:
-                continue  # an optional input of its own output's name
+        for parameter, data, _ in node.info.bindings:
             source = self._source(data)
             if source is not None:
                 bound[parameter] = source

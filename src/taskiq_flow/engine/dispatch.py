@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from taskiq import AsyncBroker
 
+from taskiq_flow.engine.asking import ask
+from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
 from taskiq_flow.engine.work import Interrupted, StepRunner
@@ -28,7 +29,7 @@ from taskiq_flow.model.records import (
     RefusalReason,
     Wake,
 )
-from taskiq_flow.stores.base import Held, RunStore
+from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
 
@@ -41,7 +42,8 @@ SHARES = 8
 STOP_GRACE_SECONDS, STOP_SECONDS = 0.1, 1.5
 """How long a stopping worker waits for steps that are about to end, and for cancelled ones."""
 
-T = TypeVar("T")
+RELEASE_TRIES = 3
+"""A slot that cannot be given back is found when its lease has run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class Budget:
 
     seconds: float = 5.0
     steps: int = 1000
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A grant whose lease is kept here; ``handed_on`` when something else sees to its end."""
+
+    grant: Grant
+    lease: Lease
+    child: asyncio.Task[Outcome] | None = None
+    handed_on: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +82,7 @@ class Dispatcher:
     on_due: Callable[[float], None]
     stopping: bool = False
     random: random.Random = field(default_factory=random.Random)
+    new_token: Callable[[], str] = new_token
     _clock_offset: float = 0.0
     _messages: set[asyncio.Task[Any]] = field(default_factory=set["asyncio.Task[Any]"])
     _background: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
@@ -96,30 +109,30 @@ class Dispatcher:
                 self._messages.discard(me)
 
     async def _handle_in_place(self, slots: deque[Ready]) -> None:
-        await self._work_off(slots, _no_acknowledgement)
+        await self._work_off(slots, no_acknowledgement)
 
     async def _work_off(
         self, slots: deque[Ready], acknowledge: Callable[[], Awaitable[None]]
     ) -> None:
         loop = asyncio.get_running_loop()
-        acknowledged = False
+        acknowledge = _once(acknowledge)
         try:
             while slots:
                 address = slots.popleft().address
-                timer = loop.call_later(SHARE_AFTER_SECONDS, self._share, slots) if slots else None
+                timer = (
+                    loop.call_later(SHARE_AFTER_SECONDS, self._share, slots) if slots else None
+                )
                 try:
-                    claimed = await self._start(address)
-                    if not acknowledged:
-                        acknowledged = True
+                    claim = await self._start(address)
+                    if claim is None:
                         await acknowledge()
-                    if claimed is not None:
-                        await self._drive(*claimed)
+                    else:
+                        await self._drive(claim, acknowledge)
                 finally:
                     if timer is not None:
                         timer.cancel()
         finally:
-            if not acknowledged:
-                await acknowledge()
+            await acknowledge()
 
     def _share(self, slots: deque[Ready]) -> None:
         """Send on what is left of a message, a few slots each, to whoever is free."""
@@ -139,14 +152,19 @@ class Dispatcher:
 
     # -- one slot after another
 
-    async def _start(self, address: Address) -> tuple[Grant, str, float] | None:
-        token = secrets.token_hex(8)
+    async def _start(self, address: Address) -> _Claim | None:
+        token = self.new_token()
         asked_at = now_monotonic()
         try:
-            answer = await self._ask(lambda: self.store.start(address, token), tries=4)
+            answer = await ask(lambda: self.store.start(address, token), self.random, tries=4)
         except StoreError as error:
             logger.warning("Step %s was not started, it stays due: %s", address, error)
+            self._later(self._release(address, token))
             return None
+        except asyncio.CancelledError:
+            # The call may have been obeyed.
+            self._later(self._release(address, token))
+            raise
         if isinstance(answer, Refusal):
             if answer.reason is RefusalReason.GONE:
                 logger.info("Nothing to do for %s: no such run or slot.", address)
@@ -156,68 +174,115 @@ class Dispatcher:
         self._clock_offset = answer.granted_at - asyncio.get_running_loop().time()
         if answer.deadline is not None:
             self._becomes_due(answer.deadline)
-        return answer, token, asked_at
+        return self._hold(answer, token, asked_at)
 
-    async def _drive(self, grant: Grant, token: str, asked_at: float) -> None:
-        """Run what is granted, and what is granted when that is recorded, within the budget."""
+    def _hold(self, grant: Grant, token: str, asked_at: float) -> _Claim:
+        """Keep a lease from here on, without a moment in between in which nobody does."""
+        claim = _Claim(grant, Lease(grant.address, token, asked_at))
+        self.leases.hold(claim.lease)
+        return claim
+
+    async def _drive(self, claim: _Claim, begin: Callable[[], Awaitable[None]]) -> None:
+        """Run what is granted, and what is granted when that is recorded, within the budget.
+
+        However this ends, the slot that is held then is given back.
+        """
         loop = asyncio.get_running_loop()
         until, left = loop.time() + self.budget.seconds, self.budget.steps
-        going: Grant | None = grant
-        while going is not None:
-            left -= 1
-            lease = Lease(going.address, token, asked_at)
-            self.leases.hold(lease)
-            recorded = False
-            try:
-                outcome = await self._run(going, lease)
+        held: _Claim | None = claim
+        try:
+            await begin()
+            while held is not None:
+                left -= 1
+                outcome = await self._run(held)
                 if outcome is None:
                     return
                 go_on = not self.stopping and left > 0 and loop.time() < until
-                next_token = secrets.token_hex(8) if go_on else None
-                asked_at = now_monotonic()
-                finished = await self._finish(lease, outcome, next_token)
-                recorded = True
-            finally:
-                self.leases.drop(token)
-                if not recorded and lease.lost is None:
-                    # The lease lives exactly as long as this coroutine, however it dies.
-                    self._later(self._give_back(lease))
-            await self.runner.after_record(going, recorded=finished.recorded)
-            await self._follow(going, finished)
-            going, token = finished.grant, next_token or ""
+                done, (finished, held) = held, await self._record(held, outcome, go_on=go_on)
+                await self.runner.after_record(done.grant, recorded=finished.recorded)
+                await self._follow(done.grant, finished)
+        finally:
+            if held is not None:
+                self._let_go(held)
 
-    async def _run(self, grant: Grant, lease: Lease) -> Outcome | None:
+    async def _run(self, claim: _Claim) -> Outcome | None:
         """Run one grant in a child task; None when its outcome no longer counts."""
-        if now_monotonic() - lease.asked_at > self.store.options.lease_seconds / 2:
-            # This worker was stopped for a while; others may have finished the step since.
-            lost = await self._ask(lambda: self.store.renew([Held(lease.address, lease.token)]))
-            if lost:
-                lease.lost = lost.get(lease.token, LostReason.TAKEN)
-                return None
-        child = self.runner.begin(grant, lease)
-        if lease.lost is not None:
-            lease.on_lost(lease.lost)
+        lease = claim.lease
+        if lease.is_over:
+            return None
+        child = claim.child = self.runner.begin(claim.grant, lease)
         try:
-            return await child
+            # Shielded: cancelling this coroutine is nothing that the step did.
+            return await asyncio.shield(child)
         except Interrupted as interrupted:
             delay = interrupted.delay_seconds
             if delay is not None and not lease.is_over:
-                lease.lost = LostReason.TAKEN
-                ready = await self._ask(
-                    lambda: self.store.release(lease.address, lease.token, delay_seconds=delay)
-                )
-                await self.sender.send(ready, apart=True)
+                await self._put_off(lease, delay)
             return None
         except asyncio.CancelledError:
-            if not child.done():
-                child.cancel()
+            if child.cancelled() and lease.is_over:
+                return None  # it was stopped before it began
+            lease.given_up = True
+            lease.on_lost(LostReason.TAKEN)
             raise
 
+    async def _put_off(self, lease: Lease, delay_seconds: float) -> None:
+        """Give a slot back for later: the step asked for it, or its task is not here."""
+        try:
+            ready = await ask(
+                lambda: self.store.release(lease.address, lease.token, delay_seconds=delay_seconds),
+                self.random,
+                until=lambda: lease.is_over,
+            )
+        except StoreError:
+            return
+        lease.lost = LostReason.TAKEN
+        await self.sender.send(ready, apart=True)
+
+    async def _record(
+        self, claim: _Claim, outcome: Outcome, *, go_on: bool
+    ) -> tuple[Finished, _Claim | None]:
+        """Record an outcome, and hold what is granted with the answer."""
+        next_token = self.new_token() if go_on else None
+        asked_at = now_monotonic()
+        try:
+            finished = await self._finish(claim.lease, outcome, next_token)
+        except asyncio.CancelledError:
+            claim.handed_on = True
+            self._later(self._record_and_release(claim, outcome, next_token))
+            raise
+        self.leases.drop(claim.lease.token)
+        if finished.grant is None or next_token is None:
+            return finished, None
+        return finished, self._hold(finished.grant, next_token, asked_at)
+
+    async def _record_and_release(
+        self, claim: _Claim, outcome: Outcome, next_token: str | None
+    ) -> None:
+        """End what a dying coroutine began: the call may have been obeyed, and more been granted.
+
+        The same call again gets the same answer, so what was granted is known and given back.
+        """
+        try:
+            finished = await self._finish(claim.lease, outcome, next_token)
+        except StoreError:
+            return
+        finally:
+            self.leases.drop(claim.lease.token)
+            self.runner.calls.pop(claim.lease.token, None)
+        if finished.grant is not None and next_token is not None:
+            await self._release(finished.grant.address, next_token)
+        await self._follow(claim.grant, finished)
+
     async def _finish(self, lease: Lease, outcome: Outcome, next_token: str | None) -> Finished:
-        """Record an outcome, for as long as it takes: the lease is kept until the store answers."""
-        return await self._ask(
+        """Record an outcome, for as long as it takes: the lease is kept until the store answers.
+
+        Also when the lease reads as lost: so it does to a renewal that comes between a finish
+        whose reply got lost and its repetition.
+        """
+        return await ask(
             lambda: self.store.finish(lease.address, lease.token, outcome, next_token),
-            until=lambda: lease.lost is not None,
+            self.random,
         )
 
     async def _follow(self, grant: Grant, finished: Finished) -> None:
@@ -236,33 +301,38 @@ class Dispatcher:
         now = asyncio.get_running_loop().time() + self._clock_offset
         self.on_due(max(0.0, at - now))
 
-    async def _give_back(self, lease: Lease) -> None:
+    def _let_go(self, claim: _Claim) -> None:
+        """The lease lives exactly as long as the coroutine that owns it, however that dies."""
+        if claim.handed_on:
+            return
+        self.runner.calls.pop(claim.lease.token, None)
+        child = claim.child
+        if claim.lease.lost is not None:
+            self.leases.drop(claim.lease.token)
+        elif child is None or child.done():
+            self.leases.drop(claim.lease.token)
+            self._later(self._release(claim.lease.address, claim.lease.token))
+        else:
+            self._later(self._give_back_later(claim.lease, child))
+
+    async def _give_back_later(self, lease: Lease, child: asyncio.Task[Outcome]) -> None:
+        """Give a slot back when what runs in it has ended: a thread cannot be stopped."""
         try:
-            ready = await self.store.release(lease.address, lease.token)
+            await asyncio.wait([child])
+        finally:
+            self.leases.drop(lease.token)
+            self.runner.calls.pop(lease.token, None)
+        if lease.lost is None:
+            await self._release(lease.address, lease.token)
+
+    async def _release(self, address: Address, token: str) -> None:
+        try:
+            ready = await ask(
+                lambda: self.store.release(address, token), self.random, tries=RELEASE_TRIES
+            )
         except StoreError:
             return  # the lease runs out by itself
         await self.sender.send(ready, apart=True)
-
-    async def _ask(
-        self,
-        call: Callable[[], Awaitable[T]],
-        *,
-        tries: int | None = None,
-        until: Callable[[], bool] = lambda: False,
-    ) -> T:
-        """Call the store until it answers. Every call carries its token, so repeating is safe."""
-        pause = 0.1
-        while True:
-            try:
-                return await call()
-            except StoreError as error:
-                if tries is not None:
-                    tries -= 1
-                if tries == 0 or until():
-                    raise
-                logger.warning("The store does not answer, trying again: %s", error)
-            await asyncio.sleep(pause * (1 + self.random.random()))
-            pause = min(pause * 2, 2.0)
 
     # -- the end of the worker
 
@@ -286,5 +356,21 @@ class Dispatcher:
             await asyncio.wait(list(self._background), timeout=STOP_SECONDS)
 
 
-async def _no_acknowledgement() -> None:
+def _once(acknowledge: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Acknowledge a message the first time only; a broker that fails then is of no importance."""
+    left = True
+
+    async def acknowledge_once() -> None:
+        nonlocal left
+        if left:
+            left = False
+            try:
+                await acknowledge()
+            except Exception as error:  # noqa: BLE001 - any broker, any error
+                logger.warning("The broker did not take an acknowledgement: %r", error)
+
+    return acknowledge_once
+
+
+async def no_acknowledgement() -> None:
     """A slot that came without a message needs none."""

@@ -30,6 +30,10 @@ class Lease:
     on_lost: Callable[[LostReason], None] = lambda _reason: None
     lost: LostReason | None = None
     given_up: bool = False  # this worker stops, and will give the slot back
+    confirmed_at: float = field(init=False)  # monotonic, when the latest renewal was asked for
+
+    def __post_init__(self) -> None:
+        self.confirmed_at = self.asked_at
 
     @property
     def is_over(self) -> bool:
@@ -48,6 +52,7 @@ class LeaseKeeper:
 
     store: RunStore
     lease_seconds: float
+    random: random.Random = field(default_factory=random.Random)
     _held: dict[str, Lease] = field(default_factory=dict[str, Lease])
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -92,10 +97,11 @@ class LeaseKeeper:
     async def keep(self, store: RunStore, stop: threading.Event) -> None:
         """Renew until told to stop; the body of the thread, on whichever loop it is run."""
         # Renewals of many workers spread out over the pause.
-        await self._rest(stop, self.pause_seconds * random.random())  # noqa: S311
+        await self._rest(stop, self.pause_seconds * self.random.random())
         while not stop.is_set():
-            await self.renew_once(store)
-            await self._rest(stop, self.pause_seconds)
+            answered = await self.renew_once(store)
+            # A lease stands more than one failed renewal, if the next one does not wait as long.
+            await self._rest(stop, self.pause_seconds if answered else self.pause_seconds / 4)
         await store.close()
 
     async def _rest(self, stop: threading.Event, seconds: float) -> None:
@@ -106,23 +112,34 @@ class LeaseKeeper:
                 return
             await asyncio.sleep(min(left, 0.25))
 
-    async def renew_once(self, store: RunStore) -> None:
-        """Renew what is held now, in one call. A store that fails keeps everything as it is."""
+    async def renew_once(self, store: RunStore) -> bool:
+        """Renew what is held now, in one call; False when the store does not answer.
+
+        A store that fails keeps everything as it is.
+        """
         held = self.held
         if not held:
-            return
+            return True
+        asked_at = now_monotonic()
         try:
             lost = await store.renew([Held(lease.address, lease.token) for lease in held])
         except StoreError as error:
             # Only an answer can take a lease away; without one the step goes on, and `due`
             # holds back for a lease once the store is there again.
             logger.warning("Leases could not be renewed, trying again: %s", error)
-            return
+            return False
+        except Exception:
+            # Without this thread every step of the process would be given away.
+            logger.exception("Renewing leases failed; trying again.")
+            return False
         for lease in held:
             reason = lost.get(lease.token)
-            if reason is not None and self._held.get(lease.token) is lease:
+            if reason is None:
+                lease.confirmed_at = asked_at
+            elif self._held.get(lease.token) is lease:
                 lease.lost = reason
                 self._tell(lease, reason)
+        return True
 
     def _tell(self, lease: Lease, reason: LostReason) -> None:
         loop = self._loop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskiq.exceptions import NoResultError
 
@@ -28,8 +29,7 @@ class Again:
     delay_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """How one call of user code ended: a stored value, or an exception and its stored form.
 
     ``failures`` counts failures before this one; ``elapsed`` is seconds since the first try began.

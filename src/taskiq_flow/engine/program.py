@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from taskiq_flow.codec import decode, encode
 from taskiq_flow.exceptions import UndecodableValueError
@@ -83,8 +83,7 @@ Loaded = Value | Sequence[bytes]
 """A granted value; one that is stored item by item has been read whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(NamedTuple):
     """Binds the arguments of a step from granted values, decoded by the parameters' annotations."""
 
     program: Program

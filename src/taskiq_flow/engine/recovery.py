@@ -10,16 +10,21 @@ from dataclasses import dataclass, field
 
 from taskiq_flow.engine.sender import Sender
 from taskiq_flow.exceptions import StoreError
-from taskiq_flow.model.records import Ready, Wake, WorkerRecord
+from taskiq_flow.model.records import Address, Ready, Wake, WorkerRecord
 from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
 
 LOOK_SECONDS = 1.0
-"""Every worker asks the store about this often, jittered, so that many do not ask at once."""
+"""Every worker asks the store about this often, jittered, so that many do not ask at once.
+
+With leases shorter than four of these it asks more often: see `Recovery.pause_seconds`."""
 
 CLAIM = 100
 """Entries claimed in one call; a worker that finds as many asks again at once."""
+
+UNSENT_MOST = 10_000
+"""So many slots are kept for a broker that is away; what is more comes due in the store again."""
 
 ANNOUNCE_SECONDS, ALIVE_SECONDS = 5.0, 20.0
 """How often a worker says that it lives, and for how long that is believed."""
@@ -38,6 +43,7 @@ class Recovery:
     _poked: asyncio.Event = field(default_factory=asyncio.Event)
     _pokes: set[int] = field(default_factory=set[int])
     _down: bool = False
+    _unsent: dict[Address, Ready] = field(default_factory=dict[Address, Ready])
 
     async def run(self) -> None:
         """Look about once a second until cancelled. No error ends it."""
@@ -55,11 +61,18 @@ class Recovery:
             except Exception:
                 # Recovery must outlive whatever a broker or store throws at it.
                 logger.exception("Looking for what is due failed; trying again.")
-            await self._rest(LOOK_SECONDS * (0.75 + 0.5 * self.random.random()))
+            await self._rest(self.pause_seconds * (0.75 + 0.5 * self.random.random()))
+
+    @property
+    def pause_seconds(self) -> float:
+        # Rarer looks than these would seem an outage to the store, after which no lease expires.
+        return min(LOOK_SECONDS, self.store.options.lease_seconds / 4)
 
     async def look(self) -> int:
         """Wake all that is due now; returns how much that was."""
         found = 0
+        if self._unsent:
+            await self._send(list(self._unsent.values()))
         while True:
             wakes = await self.store.due(self.queues(), limit=CLAIM)
             found += len(wakes)
@@ -71,10 +84,21 @@ class Recovery:
         ready: list[Ready] = [wake.ready for wake in wakes if wake.ready is not None]
         if ready:
             logger.debug("Sending %d step(s) that stood still or became due.", len(ready))
-            await self.sender.send(ready)
+            await self._send(ready)
         for wake in wakes:
             if wake.ready is None:
                 await self.settle(wake)
+
+    async def _send(self, ready: Sequence[Ready]) -> None:
+        """Send, and keep what the broker did not take for the next look.
+
+        A claim counts as a kick, so the store would name these slots ever less often.
+        """
+        for entry in ready:
+            self._unsent.pop(entry.address, None)
+        for entry in await self.sender.send(ready):
+            if len(self._unsent) < UNSENT_MOST:
+                self._unsent[entry.address] = entry
 
     def look_in(self, seconds: float) -> None:
         """Look in so many seconds too, because something that we know of is due then."""

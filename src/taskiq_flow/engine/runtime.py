@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.config import TaskiqFlowConfig
-from taskiq_flow.engine.dispatch import Budget, Dispatcher
+from taskiq_flow.engine.dispatch import Budget, Dispatcher, no_acknowledgement
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
@@ -25,7 +26,7 @@ from taskiq_flow.engine.sender import STEP_TASK, Sender
 from taskiq_flow.engine.waiter import Waiter
 from taskiq_flow.engine.work import StepHook, StepRunner
 from taskiq_flow.exceptions import StoreError
-from taskiq_flow.model.records import Address, Wake, WakeKind, WorkerRecord
+from taskiq_flow.model.records import Address, Ready, Wake, WakeKind, WorkerRecord
 from taskiq_flow.stores.base import RunStore
 
 if TYPE_CHECKING:
@@ -61,10 +62,13 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self._assemble()
+        self._watch_listening()
 
     def _assemble(self) -> None:
         invoker = Invoker(self.broker, own=self.own_middlewares)
-        self.sender = Sender(self.broker)
+        self.sender = Sender(self.broker, self.own_middlewares)
+        if isinstance(self.broker, InMemoryBroker) and not self.broker.await_inplace:
+            self.sender.deliver = self.deliver
         self.waiter = Waiter(self.store)
         self.results = RunResults(self.store)
         self.leases = LeaseKeeper(self.store, self.store.options.lease_seconds)
@@ -86,13 +90,8 @@ class Runtime:
             on_due=self.recovery.look_in,
         )
 
-    @property
-    def runs_steps(self) -> bool:
-        """Whether steps run in this process."""
-        return self.broker.is_worker_process or isinstance(self.broker, InMemoryBroker)
-
     async def open(self) -> None:
-        """Connect to the store, and where steps run, start to look after them.
+        """Connect to the store; with an in-memory broker, also start to look after runs.
 
         Called by ``broker.startup()`` and by the first use, whichever comes first. In a new event
         loop (another ``asyncio.run``) everything is opened anew.
@@ -110,11 +109,15 @@ class Runtime:
             if self._opened:
                 return
             await self.store.open()
-            if self.runs_steps:
-                self.leases.start()
-                self._looking = loop.create_task(self.recovery.run())
-                self._watch_listening()
+            if isinstance(self.broker, InMemoryBroker):
+                self._begin_work()
             self._opened = True
+
+    def _begin_work(self) -> None:
+        """From now on steps run in this process: keep their leases, look for what is due."""
+        if self._looking is None:
+            self.leases.start()
+            self._looking = asyncio.get_running_loop().create_task(self.recovery.run())
 
     def _leave_old_loop(self) -> None:
         if self._opened:
@@ -124,17 +127,22 @@ class Runtime:
             self._assemble()
 
     def _watch_listening(self) -> None:
-        """Notice when the worker stops taking messages: from then on nothing continues in place.
+        """Notice when this process begins to take messages, and when it stops.
 
-        ``Middleware.shutdown`` comes only after the worker has waited for its running tasks, and
-        a chain of 20,000 steps would be one of them.
+        Whoever listens is a worker, also when ``broker.startup()`` was called before it was one,
+        and is not connected before: a message for a due step could not be sent. From the stop on
+        nothing continues in place: ``Middleware.shutdown`` comes only after the worker has waited
+        for its running tasks, and a chain of 20,000 steps would be one of them.
         """
-        if isinstance(self.broker, InMemoryBroker) or "listen" in vars(self.broker):
+        if isinstance(self.broker, InMemoryBroker):
             return
         listen = self.broker.listen
 
         async def watched() -> Any:
+            await self.open()
+            self._begin_work()
             self.dispatcher.stopping = False
+            logger.info("Running the steps of queue %s.", queue_key(self.broker))
             messages = listen()
             try:
                 async for message in messages:
@@ -151,19 +159,26 @@ class Runtime:
             return
         self._opened = False
         await self.dispatcher.stop()
+        worked = self._looking is not None
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
             self._looking = None
         self.waiter.close()
         self.leases.stop()
-        if self.runs_steps:
+        if worked:
             try:
                 await self.store.withdraw(self.worker_id)
             except StoreError as error:
                 logger.info("This worker could not take its leave: %s", error)
         await self.store.close()
         self.dispatcher.stopping = False
+
+    async def deliver(self, ready: Sequence[Ready]) -> None:
+        """Handle a message of a broker in memory."""
+        await self.open()
+        self.dispatcher.runner.invoker.adopt_receiver()
+        await self.dispatcher.on_message(ready, no_acknowledgement)
 
     # -- who this process is
 

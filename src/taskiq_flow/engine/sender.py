@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from taskiq import AsyncBroker, InMemoryBroker
+from taskiq import AsyncBroker, InMemoryBroker, TaskiqMiddleware
 from taskiq.kicker import AsyncKicker
 
+from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.routing import labels_of, route_of
 from taskiq_flow.model.records import Address, Ready
 
@@ -19,6 +20,9 @@ logger = logging.getLogger("taskiq_flow.engine")
 
 STEP_TASK = "taskiq_flow:step"
 """The one task of the engine; every message of a run is for it."""
+
+SEND_SECONDS = 5.0
+"""A broker that takes a message for longer than this counts as away."""
 
 SLOTS_PER_MESSAGE = 100
 """A wide step is announced by few messages; whoever gets one shares it out, see `dispatch`."""
@@ -33,25 +37,38 @@ runs without it, so what a step sends itself is sent at once."""
 class Sender:
     """Turns ready slots into messages, as few as possible."""
 
-    def __init__(self, broker: AsyncBroker) -> None:
+    def __init__(self, broker: AsyncBroker, own: tuple[type[TaskiqMiddleware], ...] = ()) -> None:
         self.broker = broker
         self.sent = 0
+        self._handed: set[asyncio.Task[None]] = set()
+        self.own = own
+        self.deliver: Callable[[Sequence[Ready]], Coroutine[Any, Any, None]] | None = None
+        """Set for a broker in memory: takes a message without writing and parsing it."""
         self._awaits_in_place = isinstance(broker, InMemoryBroker) and broker.await_inplace
+        self._patience = None if isinstance(broker, InMemoryBroker) else SEND_SECONDS
 
-    async def send(self, ready: Iterable[Ready], *, apart: bool = False) -> None:
+    async def send(self, ready: Iterable[Ready], *, apart: bool = False) -> list[Ready]:
         """Send a message for each of these slots, several in one unless ``apart``.
 
         A broker that fails is logged, not raised: the slots stay due in the store and are sent
-        again by whichever worker asks next.
+        again by whichever worker asks next. Returns those for which no message was taken.
         """
         later = pending_in_place.get()
         if later is not None and self._awaits_in_place:
             later.extend(ready)
-            return
+            return []
+        unsent: list[Ready] = []
+        hangs = False
         for batch in _batches(ready, 1 if apart else SLOTS_PER_MESSAGE):
+            if hangs:
+                unsent.extend(batch)
+                continue
             try:
-                await self._kick(batch)
+                async with asyncio.timeout(self._patience):
+                    await self._kick(batch)
             except Exception as error:  # noqa: BLE001 - any broker, any error
+                unsent.extend(batch)
+                hangs = isinstance(error, TimeoutError)
                 logger.warning(
                     "The broker did not take a message for %d step(s) of run %s; "
                     "the store sends it again when the broker is back: %r",
@@ -59,18 +76,42 @@ class Sender:
                     batch[0].address.run_id,
                     error.__cause__ or error,
                 )
+        return unsent
+
+    def _hand_over(
+        self,
+        deliver: Callable[[Sequence[Ready]], Coroutine[Any, Any, None]],
+        batch: Sequence[Ready],
+    ) -> None:
+        task = asyncio.create_task(deliver(batch))
+        # The broker's own set, so that `InMemoryBroker.wait_all()` waits for runs as well.
+        running: set[asyncio.Task[None]] = getattr(self.broker, "_running_tasks", self._handed)
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    def _is_watched(self) -> bool:
+        """Whether another middleware sees messages on their way, so they have to be real ones."""
+        return any(
+            getattr(type(middleware), hook) is not getattr(TaskiqMiddleware, hook)
+            for middleware in self.broker.middlewares
+            if not isinstance(middleware, self.own)
+            for hook in ("pre_send", "post_send", "pre_execute", "post_execute")
+        )
 
     async def _kick(self, batch: Sequence[Ready]) -> None:
         first = batch[0]
+        self.sent += 1
+        if self.deliver is not None and not self._is_watched():
+            self._hand_over(self.deliver, batch)
+            return
         labels: dict[str, Any] = {
             **labels_of(first.route),
             "ack_type": "manual",
             "flow_task": first.task,
         }
         slots = [list(entry.address) for entry in batch]
-        self.sent += 1
         kicker: AsyncKicker[Any, Any] = AsyncKicker(STEP_TASK, self.broker, labels)
-        await kicker.kiq(slots)
+        await kicker.with_task_id(new_token()).kiq(slots)
 
 
 def _batches(ready: Iterable[Ready], most: int) -> list[list[Ready]]:

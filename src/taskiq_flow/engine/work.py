@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from taskiq import AsyncBroker, TaskiqResult
 from taskiq_flow.codec import decode, encode, encode_error
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import Flag, PipelineContext
+from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.invoke import Invoker, StepMessage, Work, step_message
 from taskiq_flow.engine.lease import Lease, now_monotonic
 from taskiq_flow.engine.outcome import Again, Try, decide_item, decide_step, named_timeout
@@ -47,10 +49,8 @@ from taskiq_flow.model.records import (
 from taskiq_flow.plan import MapMode
 from taskiq_flow.stores.base import CHUNK, Held, RunStore
 
-UNKNOWN_TASK_SECONDS = 60.0
-"""How long a step waits for a worker that has its task: old workers may be there in a deploy."""
-
 UNKNOWN_TASK_PAUSE_SECONDS = 1.0
+"""After about this long a step is offered again to a worker that may have its task."""
 
 BATCH_SECONDS, BATCH_ITEMS = 0.1, 50
 """A slot of a map takes as many items at once as take about this long, and not more than that.
@@ -162,10 +162,13 @@ class StepRunner:
         return failed
 
     async def _unknown_task(self, grant: Grant, program: Program) -> Outcome:
-        """Give the step back for others; fail it when nobody has had its task for a minute."""
+        """Give the step back for others: old workers may still be there in a deploy.
+
+        It fails when nobody has had its task for ``unknown_task_seconds``.
+        """
         waited = grant.granted_at - (grant.step_started_at or grant.ready_at)
-        if waited >= UNKNOWN_TASK_SECONDS:
-            workers = await self.store.workers()
+        if waited >= self.config.unknown_task_seconds:
+            workers = await ask(self.store.workers, self.random)
             if not any(program.step.task in worker.tasks for worker in workers):
                 return self._broken(grant, program, UnknownTaskError(program.step.task, waited))
         raise Interrupted(UNKNOWN_TASK_PAUSE_SECONDS * (0.5 + self.random.random()))
@@ -185,11 +188,15 @@ class StepRunner:
     async def _read_sequence(self, run_id: str, value: SequenceValue) -> Sequence[bytes]:
         found: list[bytes] = []
         for start in range(0, value.length, CHUNK):
-            page = await self.store.items(
-                run_id, value.key, start, min(start + CHUNK, value.length)
-            )
+            page = await self._page(run_id, value, start)
             found.extend(entry for entry in page if entry is not None)
         return found
+
+    async def _page(self, run_id: str, value: SequenceValue, start: int) -> list[bytes | None]:
+        stop = min(start + CHUNK, value.length)
+        return await ask(
+            lambda: self.store.items(run_id, value.key, start, stop), self.random
+        )
 
     # -- maps
 
@@ -230,8 +237,26 @@ class StepRunner:
     async def put(
         self, grant: Grant, lease: Lease, key: int, start: int, chunk: list[bytes]
     ) -> None:
-        if not await self.store.put_items(Held(grant.address, lease.token), key, start, chunk):
+        held = Held(grant.address, lease.token)
+        if not await ask(
+            lambda: self.store.put_items(held, key, start, chunk), self.random
+        ):
             raise Interrupted
+
+    async def confirm(self, lease: Lease) -> None:
+        """Make sure of a lease before user code starts: this process may have stood still.
+
+        Raises:
+            Interrupted: Somebody else may have done the step in the meantime.
+        """
+        while now_monotonic() - lease.confirmed_at > self.store.options.lease_seconds / 2:
+            asked_at = now_monotonic()
+            held = Held(lease.address, lease.token)
+            lost = await ask(lambda: self.store.renew([held]), self.random)
+            if lost:
+                lease.lost = lost.get(lease.token, LostReason.TAKEN)
+                raise Interrupted
+            lease.confirmed_at = asked_at
 
     async def _run_items(self, one: _OneStep) -> Outcome:
         """Run the granted items one after another, and record those that are done in time."""
@@ -317,6 +342,7 @@ class _OneStep:
         message = self._message(item, args, kwargs)
         if runner.hook is not None and context is not None:
             await runner.hook("start", context, None)
+        await runner.confirm(self.lease)
         work = Work()
         target = self._collector() if inspect.isasyncgenfunction(self.function) else self.function
         try:
@@ -327,7 +353,7 @@ class _OneStep:
         except asyncio.CancelledError:
             await work.settled()
             raise
-        if self.lease.is_over:
+        if self.lease.is_over or isinstance(result.error, Interrupted):
             raise Interrupted
         ended = self._ended(result, failures)
         self.last_failed = ended.error is not None
@@ -367,13 +393,14 @@ class _OneStep:
             runner, grant, name = self.runner, self.grant, self.program.step.name
             where = f"item of step {name!r}"
             key, start, chunk = grant.address.step, 0, list[bytes]()
-            async for item in self.function(*args, **kwargs):
-                chunk.append(ItemMark.VALUE + encode(item, where=where))
-                if len(chunk) == CHUNK:
-                    await runner.put(grant, self.lease, key, start, chunk)
-                    start, chunk = start + len(chunk), []
-                if start + len(chunk) > runner.config.max_fan_out:
-                    raise FanOutError(name, start + len(chunk), runner.config.max_fan_out)
+            async with aclosing(self.function(*args, **kwargs)) as items:
+                async for item in items:
+                    chunk.append(ItemMark.VALUE + encode(item, where=where))
+                    if len(chunk) == CHUNK:
+                        await runner.put(grant, self.lease, key, start, chunk)
+                        start, chunk = start + len(chunk), []
+                    if start + len(chunk) > runner.config.max_fan_out:
+                        raise FanOutError(name, start + len(chunk), runner.config.max_fan_out)
             if chunk:
                 await runner.put(grant, self.lease, key, start, chunk)
             self._sequence_length = start + len(chunk)

@@ -199,8 +199,7 @@ class ItemMark:
     FAILED = b"!"  # followed by the error; reads as None
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """A lease on a slot, with all that is needed to run it.
 
     ``attempt`` counts failures of user code before this try; ``lost`` counts leases that
@@ -238,8 +237,7 @@ class RefusalReason(StrEnum):
     LIMITED = "limited"  # a limit is used up; a message comes when it is free
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The answer to a start that may not be; ``retry_at`` is when it becomes due, if known."""
 
     reason: RefusalReason
@@ -249,8 +247,7 @@ class Refusal:
 # --- outcomes: what a worker reports -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The step returned ``value``; ``skip`` names successors that are not taken."""
 
     value: bytes
@@ -344,8 +341,7 @@ class WakeKind(StrEnum):
     NOTIFY = "notify"  # tell the parent step that its child run has ended
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(NamedTuple):
     """One thing that stood still and was claimed by the caller of `due`."""
 
     kind: WakeKind
@@ -354,8 +350,7 @@ class Wake:
     parent: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The answer to `finish`; ``recorded`` is False for a stale token, which changed nothing.
 
     ``retry_at`` is when this slot, or one that it opened, is due by itself (store's clock), so

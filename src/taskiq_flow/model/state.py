@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from taskiq_flow.model.records import Address, EventType, RunStatus, StepRecord, StepStatus
 
@@ -98,8 +99,7 @@ class RunState:
     inbox: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a grant is for; the store adds blob and values. ``items`` are (index, attempt)."""
 
     step: int
@@ -109,8 +109,7 @@ class Claim:
     expand: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer to a finish, kept until the next one of the same slot, to be given again."""
 
     ready: tuple[tuple[int, int], ...] = ()

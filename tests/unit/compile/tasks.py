@@ -42,6 +42,10 @@ def watched(
 
 
 @broker.task
+def takes_all(context: PipelineContext, **named: int) -> int: ...
+
+
+@broker.task
 def asks_by_name(x: int, context) -> int: ...
 
 
@@ -63,3 +67,7 @@ def split(features: list[str]) -> tuple[str, str]: ...
 @broker.task
 @pipeline_task(output="report")
 def report(low: str, high: str, title: str = "Report") -> str: ...
+
+
+@broker.task
+def shorten(high: str) -> str: ...

@@ -29,6 +29,7 @@ from tests.unit.compile.tasks import (
     gather,
     nothing,
     stream,
+    takes_all,
     total,
     watched,
 )
@@ -128,6 +129,13 @@ def test_a_step_beside_the_flow_may_replace_the_value() -> None:
     assert compiled.plan.result == Source(1)
 
 
+def test_a_first_step_beside_the_flow_is_where_the_flow_begins() -> None:
+    compiled = chain(After(use_task(add)), Next(use_task(add)))
+
+    assert kwargs(compiled, 0) == {"x": Source(-1)}
+    assert kwargs(compiled, 1) == {"x": Source(0)}
+
+
 def test_a_map_runs_over_the_previous_value() -> None:
     compiled = chain(Next(use_task(stream)), Map(use_task(add), max_parallel=3, skip_errors=True))
     step = compiled.plan.steps[1]
@@ -193,6 +201,7 @@ def test_a_map_over_a_group_is_given_one_list() -> None:
     assert collect.args == (Source(1), Source(2))
     assert mapped.map is not None
     assert mapped.map.items == Source(3)
+    assert mapped.after == (3,)
     assert "collect" not in dict(compiled.plan.outputs)
 
 
@@ -201,6 +210,13 @@ def test_a_chain_that_continues_passes_none_on() -> None:
 
     assert compiled.plan.steps[0].on_failure is OnFailure.PASS
     assert compiled.returns == int | None
+
+
+def test_none_stands_for_a_failed_item_unless_it_is_left_out() -> None:
+    policies = Policies(on_error=OnError.CONTINUE)
+
+    assert chain(Map(use_task(add)), policies=policies).returns == list[int | None]
+    assert chain(Map(use_task(add), skip_errors=True), policies=policies).returns == list[int]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +251,7 @@ def test_the_type_of_a_run_follows_from_its_last_value(links: list[Link], return
         ([Next(use_task(add)), After(use_task(add))], Shape(1), "'x' received no value; bind"),
         ([Next(use_task(watched, (), {"context": 1}))], Shape(1), "no parameter 'context'"),
         ([Next(use_task(watched, (), {"request": 1}))], Shape(1), "no parameter 'request'"),
+        ([Next(use_task(takes_all, (), {"context": 1}))], Shape(), "no parameter 'context'"),
         ([Map(use_task(add))], Shape(), "items to map over are missing"),
         ([Next(use_task(add, param_name="q"))], Shape(1), "no parameter 'q'"),
         ([Next(use_task(add, (), {"y": 1}, param_name="y"))], Shape(1), "'y' is bound already"),

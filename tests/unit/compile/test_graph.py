@@ -201,6 +201,21 @@ def test_the_length_of_given_items_bounds_the_tree() -> None:
     ]
 
 
+def test_the_length_of_a_map_that_leaves_items_out_is_not_known() -> None:
+    over = MapOver(encode_items("add", range(2)), skip_errors=True)
+    reduced = GraphUse(use_task(total), "sum", ReduceOver("sums", Reduction(chunk_size=2)))
+    compiled = graph([GraphUse(use_task(add), "sums", over), reduced])
+
+    assert len(compiled.plan.steps) > 20
+
+
+def test_a_map_of_a_task_with_several_outputs_gives_one_list() -> None:
+    compiled = graph([GraphUse(use_task(split), over=MapOver("items"))])
+
+    assert compiled.plan.outputs == (("split", Source(0)),)
+    assert step(compiled, "split").options == {}
+
+
 def test_one_output_can_be_the_result() -> None:
     compiled = graph(uses(extract, split), result="high")
 

@@ -49,6 +49,10 @@ def test_an_unknown_input_is_named_with_those_that_are_known() -> None:
 def test_a_missing_input_is_named_with_the_tasks_that_need_it() -> None:
     with pytest.raises(MissingInputError, match=r"'b'.*'f', 'g'"):
         TWO.bind((), {"a": 1})
+    with pytest.raises(MissingInputError, match="'b'"):
+        TWO.bind(({"a": 1},), {})
+    with pytest.raises(UnknownInputError, match="'c'"):
+        TWO.bind(({"c": 1},), {})
 
 
 def test_unknown_inputs_can_be_set_aside() -> None:

@@ -53,6 +53,10 @@ def test_a_bare_retry_label_means_three_tries() -> None:
     assert retry_policy({"retry_on_error": "True"}, SILENT, RetryPolicy()).max_attempts == 3
 
 
+def test_a_step_is_tried_at_least_once() -> None:
+    assert retry_policy({"max_retries": 0}, SILENT, PIPELINE).max_attempts == 1
+
+
 def test_a_label_against_retries_turns_them_off() -> None:
     labels = {"retry_on_error": False, "max_retries": 5}
 

@@ -37,6 +37,13 @@ def test_the_initial_value_is_put_first() -> None:
     assert dict(last.kwargs) == {"values": Source(0)}
 
 
+def test_the_initial_value_counts_as_one_more() -> None:
+    first = constant(7, "initial value", "sum")
+
+    assert Reduction(chunk_size=2, length=2).levels == 0
+    assert Reduction(chunk_size=2, length=2, initial=first).levels == 1
+
+
 def test_from_the_second_level_on_a_single_value_is_passed_on() -> None:
     steps = plan_of(Reduction(chunk_size=2, length=8))
     lone = {step.name: step.options.get("lone") for step in steps if step.builtin is None}

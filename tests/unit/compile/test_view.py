@@ -11,7 +11,7 @@ from taskiq_flow.compile import (
 )
 from taskiq_flow.plan import load_plan
 from taskiq_flow.visualization import EdgeView, GraphView
-from tests.unit.compile.tasks import ROUTING, add, extract, report, split
+from tests.unit.compile.tasks import ROUTING, add, extract, report, shorten, split
 
 
 def view(statuses: dict[str, str] | None = None) -> GraphView:
@@ -44,6 +44,13 @@ def test_edges_are_labelled_with_the_data_that_go_along_them() -> None:
         EdgeView("features", "sums", "features"),
         EdgeView("split", "report", "low, high"),
     }
+
+
+def test_only_what_is_taken_of_several_outputs_is_on_the_edge() -> None:
+    uses = [GraphUse(use_task(split)), GraphUse(use_task(shorten))]
+    compiled = compile_graph(build_graph(uses), None, Policies(), ROUTING)
+
+    assert plan_view(compiled.plan).edges == (EdgeView("split", "shorten", "high"),)
 
 
 def test_statuses_are_shown_where_they_are_known() -> None:

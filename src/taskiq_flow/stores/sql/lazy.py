@@ -35,7 +35,7 @@ class LazySteps(dict[int, StepState]):
 
     def __missing__(self, index: int) -> StepState:
         self._source.fetch_step(index)
-        return dict.__getitem__(self, index)
+        return super().__getitem__(index)
 
 
 class LazySlots(dict[At, SlotState]):
@@ -47,12 +47,12 @@ class LazySlots(dict[At, SlotState]):
 
     def __missing__(self, at: At) -> SlotState:
         self._source.fetch_slot(at)
-        return dict.__getitem__(self, at)
+        return super().__getitem__(at)
 
     def get(self, at: At) -> SlotState | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         if at not in self:
             self._source.fetch_slot(at)
-        return dict.get(self, at)
+        return super().get(at)
 
 
 class LazyInbox(dict[str, bytes]):
@@ -63,7 +63,7 @@ class LazyInbox(dict[str, bytes]):
         self._source = source
 
     def get(self, name: str) -> bytes | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return dict.get(self, name) if name in self else self._source.fetch_payload(name)
+        return super().get(name) if name in self else self._source.fetch_payload(name)
 
 
 class LazyBlocked(deque[At]):

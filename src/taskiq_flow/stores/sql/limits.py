@@ -87,7 +87,7 @@ class StoredLimits(LimitBook):
             row = self._session.row(statements.LIMIT, key=key)
         self.next_at[key] = self._next_before[key] = 0.0 if row is None else row[0]
         if limit.most is not None:
-            held = dict(self._session.rows(statements.HOLDERS, key=key))
+            held = self._session.pairs(statements.HOLDERS, key=key)
             self._held_before[key] = dict(held)
             self.holders[key] = held
 

@@ -200,14 +200,14 @@ class LoadedRun(RunWriter):
 
     def _read_items(self, step: StepState, indexes: Sequence[int]) -> dict[int, bytes]:
         key = self.items_key(step)
-        rows = self.session.rows(
+        found = self.session.pairs(
             statements.ITEMS,
             rid=self.rid,
             key=key,
             start=min(indexes),
             stop=max(indexes) + 1,
         )
-        return {**dict(rows), **self._known_items.get(key, {})}
+        return {**found, **self._known_items.get(key, {})}
 
     def _read_values(self, keys: Sequence[int]) -> tuple[Value, ...]:
         known = self._known_values
@@ -279,7 +279,7 @@ class LoadedRun(RunWriter):
 
     def _save_slot(self, at: At, slot: SlotState) -> None:
         was = self._slots_were.get(at)
-        turn = None
+        turn: int | None = None
         if slot.status is SlotStatus.BLOCKED:
             if was is not None and was[_SLOT_TURN] is not None:
                 turn = was[_SLOT_TURN]

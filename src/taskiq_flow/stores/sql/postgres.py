@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql import ClauseElement
@@ -27,7 +27,7 @@ from taskiq_flow.stores.sql.session import (
 )
 
 try:
-    import asyncpg
+    import asyncpg  # pyright: ignore[reportMissingTypeStubs]
     from sqlalchemy.util import await_only, greenlet_spawn
 except ImportError as error:
     raise MissingExtraError("The PostgreSQL run store", "sql", "asyncpg") from error
@@ -84,10 +84,29 @@ SELECT current_setting('server_version'), current_setting('synchronous_commit'),
 """
 
 
+class Connection(Protocol):
+    """What is used of asyncpg's connection, which does not tell its types."""
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]: ...
+
+    async def execute(self, query: str, *arguments: Any) -> str: ...
+
+    async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109 - asyncpg's name
+
+    def terminate(self) -> None: ...
+
+    def is_closed(self) -> bool: ...
+
+    def is_in_transaction(self) -> bool: ...
+
+
+_connect: Final[Callable[..., Awaitable[Connection]]] = vars(asyncpg)["connect"]
+
+
 class PostgresSession(Session):
     """An operation on its connection; it runs in a greenlet, so that plain calls may wait."""
 
-    def __init__(self, connection: asyncpg.Connection[Any], options: GateOptions) -> None:
+    def __init__(self, connection: Connection, options: GateOptions) -> None:
         super().__init__(DIALECT, options.namespace, options.clock)
         self._connection = connection
 
@@ -223,7 +242,7 @@ class PostgresGate(Gate):
     def __init__(self, dsn: str, options: GateOptions) -> None:
         self.options = options
         self._dsn = dsn
-        self._idle: list[asyncpg.Connection[Any]] = []
+        self._idle: list[Connection] = []
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
 
     async def run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
@@ -272,13 +291,13 @@ class PostgresGate(Gate):
                 self._put_back(connection)
                 return result
 
-    async def _connect(self) -> asyncpg.Connection[Any]:
+    async def _connect(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
         try:
-            connection = await asyncpg.connect(
+            connection = await _connect(
                 self._dsn,
                 timeout=CONNECT_SECONDS,
                 command_timeout=COMMAND_SECONDS,
@@ -289,7 +308,7 @@ class PostgresGate(Gate):
             raise self._unavailable(error) from error
         return connection
 
-    def _put_back(self, connection: asyncpg.Connection[Any]) -> None:
+    def _put_back(self, connection: Connection) -> None:
         if connection.is_closed() or connection.is_in_transaction():
             connection.terminate()
         else:
@@ -301,7 +320,7 @@ class PostgresGate(Gate):
 
 
 def _perform(
-    connection: asyncpg.Connection[Any],
+    connection: Connection,
     options: GateOptions,
     work: Callable[[Session], ResultT],
     mode: Mode,

@@ -64,8 +64,7 @@ def values(session: Session, run_id: str, keys: Sequence[int]) -> dict[int, Valu
 
 
 def items(session: Session, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
-    rows = session.rows(statements.RUN_ITEMS, run_id=run_id, key=key, start=start, stop=stop)
-    found = dict(rows)
+    found = session.pairs(statements.RUN_ITEMS, run_id=run_id, key=key, start=start, stop=stop)
     return [found.get(index) for index in range(start, stop)]
 
 

@@ -77,8 +77,8 @@ class RunFacts(NamedTuple):
     turn: int
 
 
-def to_json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+from_json: Final = json.JSONDecoder().decode
 
 
 def to_run(row: Row) -> tuple[RunFacts, RunState]:
@@ -143,13 +143,13 @@ def from_new(new: NewRun, namespace: str) -> tuple[Any, ...]:
 
 
 def to_address(text: str | None) -> Address | None:
-    return None if text is None else Address(*json.loads(text))
+    return None if text is None else Address(*from_json(text))
 
 
 def to_step(row: Row) -> StepState:
     """Read a row of ``idx``, `STEP_FIXED` and `STEP_CHANGES`."""
     index, name, task, kind, event, rules, blob, status, *changes = row
-    read = json.loads(rules)
+    read = from_json(rules)
     successors, need, sources, queue, route, slots, items_from = read[:7]
     join, lost_most, delay_seconds, on_failure, limits = read[7:]
     record = StepRecord(
@@ -231,7 +231,7 @@ def to_slot(row: Row) -> SlotState:
         attempt=attempt,
         lost=lost,
         kicks=kicks,
-        items=[] if items is None else json.loads(items),
+        items=[] if items is None else from_json(items),
         note=note,
     )
 
@@ -257,7 +257,7 @@ def from_slot(slot: SlotState, turn: int | None) -> tuple[Any, ...]:
 
 
 def _to_answer(text: str) -> Answer:
-    ready, claimed, next_token, ended, retry_at = json.loads(text)
+    ready, claimed, next_token, ended, retry_at = from_json(text)
     return Answer(
         ready=tuple((step, slot) for step, slot in ready),
         claimed=None if claimed is None else (claimed[0], claimed[1]),
@@ -277,7 +277,7 @@ def from_events(events: Iterable[tuple[EventType, int | None, int | None, int, s
 
 def to_events(run_id: str, last: int, at: float, body: str) -> list[EventRecord]:
     """Read the events of one row of `event`, whose last one has the number ``last``."""
-    events = json.loads(body)
+    events = from_json(body)
     first = last - len(events) + 1
     return [
         EventRecord(run_id, number, at, EventType(kind), step, slot, attempt, detail)
@@ -296,7 +296,7 @@ def to_snapshot(row: Row, steps: tuple[StepSnapshot, ...] = ()) -> RunSnapshot:
         key=key,
         kind=kind,
         status=RunStatus(status),
-        tags=tuple(json.loads(tags)),
+        tags=tuple(from_json(tags)),
         created_at=created_at,
         started_at=started_at,
         ended_at=ended_at,
@@ -348,6 +348,6 @@ def from_worker(worker: WorkerRecord) -> str:
 
 
 def to_worker(body: str) -> WorkerRecord:
-    facts = json.loads(body)
+    facts = from_json(body)
     facts["queues"], facts["tasks"] = tuple(facts["queues"]), tuple(facts["tasks"])
     return WorkerRecord(**facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     DDL,
@@ -40,7 +40,7 @@ def _table(name: str, *parts: SchemaItem) -> Table:
     return Table(f"{PREFIX}{name}", metadata, *parts, sqlite_with_rowid=False)
 
 
-def _key(name: str, kind: TypeEngine[object] = _BIG) -> Column[object]:
+def _key(name: str, kind: TypeEngine[Any] = _BIG) -> Column[Any]:
     return Column(name, kind, primary_key=True, autoincrement=False)
 
 

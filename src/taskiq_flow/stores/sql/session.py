@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Double, Table, Text, bindparam
 from sqlalchemy.engine.interfaces import Dialect
@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import Boolean
+from sqlalchemy.types import Boolean, TypeEngine
 
 Row: TypeAlias = Sequence[Any]
 ResultT = TypeVar("ResultT")
@@ -38,9 +38,12 @@ class Verb(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """Rows of one shape for one table; ``keys`` are the columns that find a row."""
+    """Rows of one shape for one table; ``keys`` are the columns that find a row.
+
+    Each is made once, as a constant, so that it is found by what it is and not by what it says.
+    """
 
     verb: Verb
     table: Table
@@ -81,8 +84,9 @@ class Compiled(NamedTuple):
     constants: Mapping[str, Any]
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        constants = self.constants
-        return [values[name] if name in values else constants[name] for name in self.names]
+        if self.constants:
+            values = {**self.constants, **values}
+        return [values[name] for name in self.names]
 
 
 class Compiler:
@@ -95,10 +99,9 @@ class Compiler:
     def __call__(self, statement: ClauseElement) -> Compiled:
         known = self._known.get(statement)
         if known is None:
-            compiled = statement.compile(dialect=self._dialect)
-            known = Compiled(
-                str(compiled), tuple(compiled.positiontup or ()), dict(compiled.params)
-            )
+            compiled = cast(SQLCompiler, statement.compile(dialect=self._dialect))
+            constants = {name: at for name, at in compiled.params.items() if at is not None}
+            known = Compiled(str(compiled), tuple(compiled.positiontup or ()), constants)
             self._known[statement] = known
         return known
 
@@ -130,6 +133,10 @@ class Session(ABC):
     def row(self, statement: ClauseElement, **values: Any) -> Row | None:
         found = self.rows(statement, **values)
         return found[0] if found else None
+
+    def pairs(self, statement: ClauseElement, **values: Any) -> dict[Any, Any]:
+        """The rows of a query for two columns, the first of which finds the second."""
+        return {key: value for key, value in self.rows(statement, **values)}  # noqa: C416 - typed
 
     @abstractmethod
     def execute(self, statement: ClauseElement, **values: Any) -> int:
@@ -203,7 +210,7 @@ class server_clock(FunctionElement[float]):  # noqa: N801 - reads like SQLAlchem
     """The database's time of day where it has one; not ``now()``, which is when it began."""
 
     inherit_cache = True
-    type = Double()
+    type: TypeEngine[float] = Double(asdecimal=False)
 
 
 @compiles(server_clock)

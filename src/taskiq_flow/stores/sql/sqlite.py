@@ -45,7 +45,7 @@ DIALECT: Final = pysqlite()
 _compile: Final = Compiler(DIALECT)
 
 _FEED: Final = (
-    "SELECT event.id, run.run_id, event.seq, event.at, event.body "
+    "SELECT event.id, run.run_id, event.seq, event.at, event.body "  # noqa: S608 - our own names
     f"FROM {schema.event.name} AS event JOIN {schema.run.name} AS run ON run.rid = event.rid "
     "WHERE event.id > ? AND event.namespace = ? ORDER BY event.id LIMIT ?"
 )
@@ -67,8 +67,10 @@ class SqliteSession(Session):
     def _run(self, statement: ClauseElement, values: dict[str, Any]) -> sqlite3.Cursor:
         compiled = _compile(statement)
         values["namespace"] = self.namespace
-        arguments = [_to_sqlite(value) for value in compiled.arguments(values)]
-        return self._connection.execute(compiled.sql, arguments)
+        for name, value in values.items():
+            if type(value) is list:
+                values[name] = to_json(value)
+        return self._connection.execute(compiled.sql, compiled.arguments(values))
 
     def write(self, writes: Writes) -> None:
         try:
@@ -102,7 +104,8 @@ class SqliteSession(Session):
         return rows, rows[-1][0] if rows else after
 
     def facts(self) -> dict[str, Any]:
-        synchronous = ("OFF", "NORMAL", "FULL", "EXTRA")[self._pragma("synchronous")]
+        level: int = self._pragma("synchronous")
+        synchronous = ("OFF", "NORMAL", "FULL", "EXTRA")[level]
         return {
             "store": "sqlite",
             "version": sqlite3.sqlite_version,
@@ -118,10 +121,6 @@ class SqliteSession(Session):
     def _server_clock(self) -> float:
         # All users of a file are on one machine, whose clock SQLite would only round.
         return time.time()
-
-
-def _to_sqlite(value: Any) -> Any:
-    return to_json(value) if isinstance(value, list) else value
 
 
 @cache

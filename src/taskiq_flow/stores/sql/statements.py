@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    null,
     or_,
     select,
     text,
@@ -129,7 +130,7 @@ ITEMS = select(s.item.c.idx, s.item.c.body).where(
     s.item.c.idx < bindparam("stop"),
 )
 
-QUIET = update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)).values(due=None)
+QUIET = update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)).values(due=null())
 """Nothing of an ended run is due any more."""
 
 # -- operations
@@ -201,8 +202,8 @@ LIMIT = (
 )
 
 NEW_LIMIT = text(
-    f"INSERT INTO {s.limit.name} (namespace, key, next_at) VALUES (:namespace, :key, 0) "
-    "ON CONFLICT DO NOTHING"
+    f"INSERT INTO {s.limit.name} (namespace, key, next_at) "  # noqa: S608 - our own name
+    "VALUES (:namespace, :key, 0) ON CONFLICT DO NOTHING"
 )
 
 HOLDERS = select(s.hold.c.token, s.hold.c.until).where(

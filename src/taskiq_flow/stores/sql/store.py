@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from taskiq_flow.exceptions import StoreUnavailableError
@@ -141,7 +141,7 @@ class SqlRunStore(RunStore):
                 s, address, token, outcome, next_token, self._pace, told
             )
         )
-        return replace(finished, ready=finished.ready + freed) if freed else finished
+        return finished._replace(ready=finished.ready + freed) if freed else finished
 
     async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
         if not held:

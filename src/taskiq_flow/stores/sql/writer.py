@@ -49,7 +49,8 @@ class RunWriter:
     def __init__(self, session: Session, facts: RunFacts, state: RunState) -> None:
         self.session, self.facts, self.state = session, facts, state
         self.rid, self.run_id = facts.rid, facts.run_id
-        self.seq, self.turn = facts.seq, facts.turn
+        self.seq: int = facts.seq
+        self.turn: int = facts.turn
         self.writes = Writes()
         self._put: set[int] = set()
 

@@ -44,10 +44,8 @@ class Strand:
             self.countdown -= 1
             if not self.countdown and self.on_countdown is not None:
                 self.on_countdown()
-        if self.ended:
-            return True
-        if self.frozen:
-            self.waiting.append(callback)
+        if self.ended or self.frozen:
+            self.waiting.append(callback)  # an ended one's too, so that it can be disposed of
             return True
         return False
 
@@ -244,8 +242,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         for strand in self._strands:
             strand.ended, strand.countdown = False, 0
-            if strand.frozen:
-                self.thaw(strand)
+            self.thaw(strand)
         self._agenda.clear()
         asyncio._set_running_loop(self)
         self._halted = False

@@ -119,7 +119,7 @@ class Cluster:
         self._wanted = setting.workers
 
     def trace(self, text: str) -> None:
-        if self._trace is not None:
+        if self._trace is not None and not self.store.ledger.closed:
             self._trace(f"{self.loop.time() - self.began_at:10.3f}  {text}")
 
     # -- the schedule
@@ -136,7 +136,7 @@ class Cluster:
             return self._report()
         self.store.ledger.now = self.loop.time()
         if self._is_quiet():
-            judge(self)
+            self.loop.run_until_complete(judge(self))
         else:
             explain_unrest(self)
         return self._report()

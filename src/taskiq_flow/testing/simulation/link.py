@@ -106,7 +106,7 @@ class StoreLink(RunStore):
     async def finish(
         self, address: Address, token: str, outcome: Outcome, next_token: str | None
     ) -> Finished:
-        tokens = [next_token] if next_token else []
+        tokens = [token, next_token] if next_token else [token]
         return await self._ask(
             "finish", lambda store: store.finish(address, token, outcome, next_token), tokens
         )
@@ -257,6 +257,8 @@ class _Request:
             self.later(wait, lambda: self.fail("store away", outage=outage))
             return
         answer, error = self.happen()
+        if self.tokens:
+            wire.trace(f"store: {self.link.host.name} {self.name} {self.tokens} {_short(answer)}")
         if self.lose_reply:
             self.later(TIMEOUT_SECONDS, lambda: self.fail("reply lost"))
             return
@@ -297,3 +299,16 @@ class _Request:
         else:
             self.reply.set_exception(error)
             self.reply.exception()
+
+
+def _short(answer: Any) -> str:
+    """An answer as one line of a trace."""
+    match answer:
+        case Grant(address=address, items=items):
+            return f"-> {tuple(address)} {[item.number for item in items] or ''}"
+        case Finished(recorded=True, grant=Grant(address=address, items=items)):
+            return f"-> recorded, next {tuple(address)} {[item.number for item in items] or ''}"
+        case Finished(recorded=recorded, ended=ended):
+            return f"-> {'recorded' if recorded else 'stale'} {ended or ''}"
+        case _:
+            return f"-> {answer}"

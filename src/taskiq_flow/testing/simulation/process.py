@@ -334,7 +334,7 @@ class Worker(Process):
         services = 2  # taking messages, and looking for what is due
         return {
             "leases": len(self.runtime.leases.held),
-            "calls": self.runtime.dispatcher.runner.kept_calls,
+            "calls": len(self.runtime.dispatcher.runner.calls),
             "tasks": len(self.main.going) - services,
         }
 

@@ -48,9 +48,6 @@ class WatchedStore(MemoryRunStore):
     def states(self) -> Iterable[RunState]:
         return (run.state for run in self._data.runs.values())
 
-    def events_of(self, run_id: str) -> Sequence[EventRecord]:
-        return self._data.runs[run_id].events
-
     def unsettled(self) -> list[str]:
         """Ended runs whose end is still to be told."""
         return [run_id for run_id, run in self._data.runs.items() if run.unsettled]
@@ -131,10 +128,10 @@ class WatchedStore(MemoryRunStore):
         return ready
 
     async def due(self, queues: Sequence[str], *, limit: int = 100) -> tuple[Wake, ...]:
-        seen = self._data.fed
+        _, position = await self.feed()
         wakes = await super().due(queues, limit=limit)
-        fresh = self._data.fed - seen
-        for _, event in list(self._data.feed)[-fresh:] if fresh else ():
+        fresh, _ = await self.feed(after=position)
+        for event in fresh:
             if event.type is EventType.STEP_LOST and event.step is not None:
                 address = Address(event.run_id, event.step, event.slot or 0)
                 slot = self._data.runs[event.run_id].state.slots[address.step, address.slot]
@@ -190,12 +187,12 @@ class WatchedStore(MemoryRunStore):
             if living > (most.get(key) or living):
                 self.ledger.violated("A limit holds", f"{living} hold {key}")
 
-    def check_ended(self, state: RunState) -> None:
+    def check_ended(self, state: RunState, events: Sequence[EventRecord]) -> None:
         """What must be true of a run that has ended."""
-        ends = [event for event in self.events_of(state.run_id) if event.type in RUN_ENDS]
+        ends = [event for event in events if event.type in RUN_ENDS]
         if len(ends) != 1:
             self.ledger.violated("A run ends once", f"{state.run_id} ended {len(ends)} times")
-        steps = [event.step for event in self.events_of(state.run_id) if event.type in STEP_ENDS]
+        steps = [event.step for event in events if event.type in STEP_ENDS]
         if len(steps) != len(set(steps)):
             self.ledger.violated("A step ends once", f"{state.run_id}: {sorted(map(str, steps))}")
         for index, step in state.steps.items():

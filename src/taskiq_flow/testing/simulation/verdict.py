@@ -43,7 +43,7 @@ def explain_unrest(cluster: Cluster) -> None:
         ledger.violated("A worker is listening", f"{[worker.name for worker in cluster.workers]}")
 
 
-def judge(cluster: Cluster) -> None:
+async def judge(cluster: Cluster) -> None:
     """Compare every stored run with what it had to become."""
     forgot = cluster.dice.thrown[Fault.FAILOVER] > 0
     states = {state.run_id: state for state in cluster.store.states()}
@@ -53,7 +53,8 @@ def judge(cluster: Cluster) -> None:
             if client.created and not forgot:
                 cluster.store.ledger.violated("What kiq() returned is stored", client.work.run_id)
             continue
-        cluster.store.check_ended(state)
+        events = await cluster.store.events(state.run_id, limit=100_000)
+        cluster.store.check_ended(state, events)
         if client.cancelled and state.status is not RunStatus.CANCELLED and not forgot:
             _wrong(cluster, state, "it was cancelled")
         if client.heard is not None and client.heard is not state.status and not forgot:

@@ -1,0 +1,1 @@
+"""Times pipelines against plain Taskiq on the same broker: ``python -m benchmarks``."""

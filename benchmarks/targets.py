@@ -1,0 +1,87 @@
+"""What the project wants of its speed and memory, held against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.matrix import Shape, Store
+from benchmarks.results import Results
+
+RATIOS = {
+    (Shape.CHAIN, Store.REDIS): 5.0,
+    (Shape.MANY, Store.REDIS): 2.5,
+    (Shape.DIAMOND, Store.REDIS): 2.5,
+    (Shape.MAP, Store.REDIS): 4.0,
+    (Shape.CHAIN, Store.MEMORY): 0.8,
+    (Shape.MANY, Store.MEMORY): 0.8,
+    (Shape.DIAMOND, Store.MEMORY): 0.8,
+    (Shape.MAP, Store.MEMORY): 0.8,
+}
+"""How many times as fast as plain Taskiq on the same broker."""
+
+ROUND_TRIPS = 1.2
+MEMORY_GROWTH, TIME_GROWTH = 1.5, 1.3
+"""Of a map 100 times as long, and of an item (or step) of a run 10 (or 100) times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One wish, and whether it is fulfilled."""
+
+    promise: str
+    wanted: str
+    found: str
+    holds: bool
+
+
+def judged(results: Results) -> list[Verdict]:
+    """Judge what was measured; wishes about something else are left out."""
+    return [*_ratios(results), *_round_trips(results), *_maps(results), *_chains(results)]
+
+
+def _ratios(results: Results) -> Iterator[Verdict]:
+    for (shape, store), least in RATIOS.items():
+        ratio = results.comparison(shape, store).ratio
+        if ratio is not None:
+            what = f"{shape} on {store}, times as fast as plain Taskiq"
+            yield Verdict(what, f"at least {least:g}", f"{ratio:.2f}", ratio >= least)
+
+
+def _round_trips(results: Results) -> Iterator[Verdict]:
+    sent = results.comparison(Shape.CHAIN, Store.REDIS).sent_per_step
+    if sent is not None:
+        what = "chain on redis, commands a step, those of the broker included"
+        yield Verdict(what, f"at most {ROUND_TRIPS:g}", f"{sent:.2f}", sent <= ROUND_TRIPS)
+
+
+def _maps(results: Results) -> Iterator[Verdict]:
+    maps = results.wide_maps()
+    if len(maps) < 3:
+        return
+    small, middle, large = maps[0], maps[-2], maps[-1]
+    items = [f"{one.cell.sizes.items:,}" for one in (small, middle, large)]
+    yield _growth(
+        f"worker memory, map of {items[2]} items against {items[0]}",
+        large.peak_mib / small.peak_mib,
+        MEMORY_GROWTH,
+    )
+    yield _growth(
+        f"time an item, map of {items[2]} against {items[1]}",
+        large.ms_per_step / middle.ms_per_step,
+        TIME_GROWTH,
+    )
+
+
+def _chains(results: Results) -> Iterator[Verdict]:
+    for one in results.long_chains():
+        if one.first_ms and one.last_ms:
+            how = " in place" if one.cell.in_place else ""
+            what = (
+                f"time a step, end of a chain of {one.cell.sizes.steps:,} on {one.cell.store}{how}"
+            )
+            yield _growth(f"{what} against its start", one.last_ms / one.first_ms, TIME_GROWTH)
+
+
+def _growth(what: str, ratio: float, most: float) -> Verdict:
+    return Verdict(what, f"at most {most:g} times", f"{ratio:.2f} times", ratio <= most)
