@@ -10,7 +10,7 @@ SERVERS := $(RUN) $(PYTHON_IN_VENV) tools/servers.py
 ARGS ?=
 WORKERS ?= auto
 
-.PHONY: help setup demo test check format lint types imports architecture wheel bench chaos coverage docs clean
+.PHONY: help setup demo demo-redis test check format lint types imports architecture wheel bench chaos coverage docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ setup: .venv/.ready-dev  ## make .venv with all extras and the tools, from the l
 
 demo: .venv/.ready-demo  ## run a real job here, without any server; kill it and run it again
 	@$(RUN) $(PYTHON_IN_VENV) -m examples.stdlib_report $(ARGS)
+
+demo-redis: setup  ## the same job on a private Redis with workers; ARGS=--kill-a-worker kills one
+	@$(SERVERS) --only redis -- sh -c 'REDIS_URL="$$TASKIQ_FLOW_TEST_REDIS_URL" \
+		exec $(PYTHON_IN_VENV) -m examples.stdlib_report.on_redis $(ARGS)'
 
 test: setup  ## run every test beside private Redis, PostgreSQL, RabbitMQ and NATS
 	@$(SERVERS) -- $(PYTHON_IN_VENV) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

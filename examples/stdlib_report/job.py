@@ -84,8 +84,9 @@ async def run(
     on_look: Callable[[Progress], None] | None = None,
 ) -> int:
     """Bring the job to its end and return an exit code; the broker has been started."""
-    # The screen says what is to be said; without a handler warnings would go to the terminal.
-    logging.getLogger("taskiq_flow").addHandler(logging.NullHandler())
+    # The screen says what is to be said; without a handler logs would go to the terminal too.
+    for name in ("taskiq", "taskiq_flow"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     began = time.monotonic()
     screen.begin(heading)
     try:
@@ -105,8 +106,9 @@ async def run(
     if result.is_err:
         screen.say(_failure(result.error))
         return 1
-    done = (progress.total or 0) - progress.earlier
-    screen.say(f"measured {done:,} files in {duration(time.monotonic() - began)}")
+    done, took = (progress.total or 0) - progress.earlier, duration(time.monotonic() - began)
+    earlier = f"; {progress.earlier:,} were done before" if progress.earlier else ""
+    screen.say(f"measured {done:,} files in {took}{earlier}")
     screen.say(f"report: {result.return_value['report']}")
     return 0
 

@@ -20,6 +20,7 @@ from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.engine import client
 from taskiq_flow.engine.host import check_host, prepare_broker, store_url_of, use_processes
+from taskiq_flow.engine.invoke import labels_for_steps, outer_labels
 from taskiq_flow.engine.runtime import Runtime, runtimes
 from taskiq_flow.engine.sender import STEP_TASK, announced
 from taskiq_flow.exceptions import ConfigurationError, NoStoreError
@@ -82,8 +83,11 @@ class PipelineMiddleware(TaskiqMiddleware):
     def set_broker(self, broker: AsyncBroker) -> None:
         """Register the engine's one task on the broker; the first of several does it."""
         super().set_broker(broker)
-        if broker in runtimes:
-            return
+        if broker not in runtimes:
+            self._make_runtime(broker)
+        self._share_hooks(runtimes[broker])
+
+    def _make_runtime(self, broker: AsyncBroker) -> None:
         check_host()
         runtime = Runtime(
             broker=broker,
@@ -109,8 +113,7 @@ class PipelineMiddleware(TaskiqMiddleware):
         return store
 
     async def startup(self) -> None:
-        """Connect to the store; on a worker also start to look after runs."""
-        self._share_hooks()
+        """Connect to the store."""
         await self.runtime.open()
 
     async def shutdown(self) -> None:
@@ -118,14 +121,15 @@ class PipelineMiddleware(TaskiqMiddleware):
         if _first_of(self.broker) is self:
             await self.runtime.close()
 
-    def _share_hooks(self) -> None:
-        hooked = [
-            middleware
-            for middleware in self.broker.middlewares
-            if isinstance(middleware, PipelineMiddleware) and middleware.overrides_hooks()
-        ]
-        if hooked:
-            self.runtime.dispatcher.runner.hook = _Hooks(hooked).call
+    def _share_hooks(self, runtime: Runtime) -> None:
+        """Let the engine call this one's hooks too, unless another of its class does it."""
+        if self.overrides_hooks():
+            hooked = {
+                type(middleware): middleware
+                for middleware in (self, *self.broker.middlewares)
+                if isinstance(middleware, PipelineMiddleware) and middleware.overrides_hooks()
+            }
+            runtime.hook = runtime.dispatcher.runner.hook = _Hooks([*hooked.values()]).call
 
     @classmethod
     def overrides_hooks(cls) -> bool:
@@ -179,8 +183,12 @@ def _register_step_task(broker: AsyncBroker, runtime: Runtime) -> None:
             if context.is_ackable:
                 await context.ack()
 
-        ready = announced(slots, context.message.labels)
-        await runtime.dispatcher.on_message(ready, acknowledge)
+        labels = context.message.labels
+        outer = outer_labels.set(labels_for_steps(labels))
+        try:
+            await runtime.dispatcher.on_message(announced(slots, labels), acknowledge)
+        finally:
+            outer_labels.reset(outer)
 
     broker.register_task(step, task_name=STEP_TASK)
 

@@ -109,11 +109,6 @@ class Demo:
         return {decode(entry[1:])["path"] for entry in entries if entry is not None}
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Demo:
-    return Demo(tmp_path)
-
-
 def expected(job: Job) -> Summary:
     """The same measures, one after the other in this process."""
     files = discover.original_func(str(job.root), job.limit)
@@ -128,8 +123,9 @@ def in_json(summary: Summary) -> object:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [20251121])
 def test_killed_three_times_it_ends_with_the_right_report_and_repeats_no_finished_file(
-    demo: Demo, seed: int
+    tmp_path: Path, seed: int
 ) -> None:
+    demo = Demo(tmp_path)
     chance = random.Random(seed)
     finished: set[str] = set()
 
@@ -173,13 +169,14 @@ def test_after_its_end_it_starts_afresh_and_the_page_needs_nothing_else(tmp_path
     assert not re.search(r"(?:src|href)=|url\(|@import|https?://", page)
 
 
-def test_fresh_gives_up_a_run_that_has_not_ended(demo: Demo) -> None:
+def test_fresh_gives_up_a_run_that_has_not_ended(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, limit=40)
     demo.run_until(lambda: len(demo.measured()) >= 10)
 
     said = demo.run("--fresh")
 
     assert "resumed" not in said
-    assert len(demo.measured()) >= 10 + LIMIT
+    assert len(demo.measured()) >= 10 + 40
 
 
 @pytest.mark.slow

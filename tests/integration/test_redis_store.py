@@ -1,9 +1,10 @@
-"""What only the Redis store has: a connection that breaks, keys that expire, a server that refuses."""
+"""What only the Redis store has: a connection that breaks, keys that expire, refusals."""
 
 import asyncio
+import secrets
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,6 +31,8 @@ from taskiq_flow.model.records import (
     RunFilter,
     RunStatus,
     StepKind,
+    StepRecord,
+    bound_items_key,
 )
 from taskiq_flow.stores.base import StoreOptions
 from taskiq_flow.stores.redis import RedisRunStore
@@ -75,6 +78,21 @@ async def client_of(url: str) -> AsyncIterator[Redis]:
         yield client
     finally:
         await client.aclose()
+
+
+async def until(ask: Callable[[], Awaitable[int]], is_so: Callable[[int], bool]) -> None:
+    """Ask the server again and again until it answers as wanted."""
+    async with asyncio.timeout(30):
+        while not is_so(await ask()):
+            pass
+
+
+async def waiting(client: Redis) -> int:
+    return (await client.info("clients"))["blocked_clients"]
+
+
+async def subscribers(client: Redis, channel: str) -> int:
+    return (await client.pubsub_numsub(channel))[0][1]
 
 
 class Proxy:
@@ -474,11 +492,8 @@ async def test_a_run_in_creation_is_not_there_and_expires_if_it_is_never_sealed(
     await own.store.create(new, {0: items()})
 
     assert seen == [None, (), None, [True, True, True, True]]
-    assert await own.store.items(new.run_id, -1_000_000_000, 4998, 5001) == [
-        b"=4998",
-        b"=4999",
-        None,
-    ]
+    last = await own.store.items(new.run_id, bound_items_key(0), 4998, 5001)
+    assert last == [b"=4998", b"=4999", None]
     async with client_of(own_redis.url) as client:
         prefix = f"{{taskiq_flow:{own.options.namespace}}}:"
         assert await client.ttl(f"{prefix}r:{new.run_id}") == -1
@@ -490,7 +505,7 @@ def look_from_another_thread(look: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a|b|0|1", "{x}:{y}", "nul\x00nul", "日本 ☃ 🙂", "*?[a]\\", ' "\n']
+    "text", ["a|b|0|1", "{x}:{y}", "nul\x00nul", "日本 ☃ 🙂", "*?[a]\\", ' "\n'], ids=ascii
 )
 async def test_any_text_may_name_anything(text: str, bench: StoreBench) -> None:
     run = await bench.create(
@@ -527,22 +542,25 @@ async def test_any_text_may_name_anything(text: str, bench: StoreBench) -> None:
 
 
 async def test_a_plan_of_20_000_steps_is_stored_in_parts_and_runs(bench: StoreBench) -> None:
-    count = 20_000
-    names = [f"step {number}" for number in range(count)]
-    draft = bench.draft(step("first"), *[step(name) for name in names])
-    first = replace(draft.new.steps[0], successors=tuple(range(1, count + 1)))
-    rest = [replace(found, need=1, sources=(0,)) for found in draft.new.steps[1:]]
+    """One step, 20,000 that need it, and one that needs all of those."""
+    middle = range(1, 20_001)
+    last = len(middle) + 1
+    steps = [
+        StepRecord(0, "first", "task", b"{}", successors=tuple(middle)),
+        *[StepRecord(k, f"step {k}", "task", b"{}", (last,), 1, sources=(0,)) for k in middle],
+        StepRecord(last, "last", "task", b"{}", need=len(middle), sources=tuple(middle)),
+    ]
+    run = bench.draft()
+    run.index.update({found.name: found.index for found in steps})
 
-    await bench.store.create(replace(draft.new, steps=(first, *rest)))
-    finished = await draft.run("first")
-    snapshot = await draft.snapshot()
+    await bench.store.create(replace(run.new, steps=steps))
+    finished = await run.run("first")
+    await asyncio.gather(*[run.run(found.name) for found in steps[1:-1]])
+    grant = await run.start("last")
 
-    assert len(finished.ready) == count
-    assert snapshot.total == count + 1
-    assert snapshot.remaining == count
-    assert [found.name for found in snapshot.steps] == ["first"]
-    again = await draft.finish(await draft.start(names[-1]))
-    assert again.recorded
+    assert len(finished.ready) == len(middle)
+    assert grant.values == (b'"done"',) * len(middle)
+    assert (await run.finish(grant)).ended is RunStatus.COMPLETED
 
 
 async def test_100_000_items_pass_through_without_being_held(bench: StoreBench) -> None:
@@ -557,7 +575,7 @@ async def test_100_000_items_pass_through_without_being_held(bench: StoreBench) 
         grant: Grant | None = await draft.start("map", slot, want=want)
         while grant is not None:
             done = Items(tuple(ItemDone(i.number, i.value) for i in grant.items), want=want)
-            grant = (await draft.finish(grant, done, next_token=f"{slot} {grant.token}"[:40])).grant
+            grant = (await draft.finish(grant, done, next_token=secrets.token_hex(8))).grant
 
     await asyncio.gather(*[work(entry.address.slot) for entry in ready])
     peak = tracemalloc.get_traced_memory()[1]
@@ -578,7 +596,7 @@ async def test_a_snapshot_of_many_steps_comes_in_pages(bench: StoreBench) -> Non
     assert [found.index for found in snapshot.steps] == [0, 999, 1000, 2499]
 
 
-# --- who hears of it -------------------------------------------------------------------------------
+# --- who hears of it ---------------------------------------------------------------------------
 
 
 async def test_ends_are_heard_again_after_the_subscription_broke(
@@ -589,8 +607,7 @@ async def test_ends_are_heard_again_after_the_subscription_broke(
     async with client_of(own_redis.url) as client:
         channel = f"{{taskiq_flow:{own.options.namespace}}}:ended"
         await client.client_kill_filter(_type="pubsub")
-        while (await client.pubsub_numsub(channel))[0][1] == 0:
-            await asyncio.sleep(0)
+        await until(lambda: subscribers(client, channel), lambda count: count > 0)
 
     run = await own.create(step("a"))
     await run.run("a")
@@ -622,8 +639,7 @@ async def test_other_calls_do_not_wait_behind_one_that_follows_the_feed(
     """The read that waits in the server has a connection of its own, or this would hang."""
     following = asyncio.create_task(own.store.feed(wait_seconds=60))
     async with client_of(own_redis.url) as client:
-        while (await client.info("clients"))["blocked_clients"] == 0:
-            await asyncio.sleep(0)
+        await until(lambda: waiting(client), lambda count: count > 0)
 
     run = await own.create(step("a"))
     events, position = await asyncio.wait_for(following, 10)
@@ -637,13 +653,11 @@ async def test_a_follower_that_is_given_up_leaves_no_connection_behind(
 ) -> None:
     following = asyncio.create_task(own.store.feed(wait_seconds=60))
     async with client_of(own_redis.url) as client:
-        while (await client.info("clients"))["blocked_clients"] == 0:
-            await asyncio.sleep(0)
+        await until(lambda: waiting(client), lambda count: count > 0)
 
         following.cancel()
 
-        while (await client.info("clients"))["blocked_clients"] > 0:
-            await asyncio.sleep(0)
+        await until(lambda: waiting(client), lambda count: count == 0)
     assert await own.store.workers() == []
 
 

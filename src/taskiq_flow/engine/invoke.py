@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
 from taskiq.receiver import Receiver
 from taskiq.utils import maybe_awaitable
 
+from taskiq_flow.engine.routing import ROUTING_LABELS
 from taskiq_flow.engine.sender import STEP_TASK, pending_in_place
 from taskiq_flow.model.records import Address
 
 logger = logging.getLogger("taskiq_flow.engine")
+
+outer_labels: ContextVar[Mapping[str, Any]] = ContextVar(
+    "outer_labels", default=MappingProxyType({})
+)
+"""What middlewares wrote on the message that is worked off: a trace's parent, a tenant."""
+
+_ENGINE_LABELS = frozenset({"ack_type", "flow_task"})
 
 _work: ContextVar[Work | None] = ContextVar("_work", default=None)
 
@@ -29,6 +38,7 @@ class Work:
     """What a step left behind in the executor: its thread goes on after a timeout or a cancel."""
 
     future: Future[Any] | None = None
+    message: TaskiqMessage | None = None  # as other middlewares have left it
 
     async def settled(self) -> None:
         """Wait until no thread or process works on the step any more."""
@@ -63,7 +73,8 @@ class StepMessage(TaskiqMessage):
     flow_address: tuple[str, int, int] = ("", 0, 0)
 
     def model_dump(self, **_kwargs: Any) -> dict[str, Any]:
-        labels = {"ack_type": "manual", "flow_task": self.task_name}
+        routing = {name: self.labels[name] for name in ROUTING_LABELS & self.labels.keys()}
+        labels = {**routing, "ack_type": "manual", "flow_task": self.task_name}
         return {
             "task_id": self.task_id,
             "task_name": STEP_TASK,
@@ -128,13 +139,12 @@ class Invoker:
                 current = await maybe_awaitable(middleware.pre_execute(current))
             except Exception:  # a broken middleware must not stop the run
                 logger.exception("pre_execute of %s failed", type(middleware).__name__)
+        work.message = current
         try:
             result = await receiver.run_task(target=function, message=current)
         except Exception as error:
             logger.exception("Step %s failed outside of its function", message.task_id)
-            result = TaskiqResult[Any](
-                is_err=True, return_value=None, execution_time=0.0, error=error, labels={}
-            )
+            result = await self._rescue(error, current)
         for middleware in reversed(self._with_hook("post_execute")):
             try:
                 await maybe_awaitable(middleware.post_execute(current, result))
@@ -142,7 +152,29 @@ class Invoker:
                 logger.exception("post_execute of %s failed", type(middleware).__name__)
         return result
 
-    async def after_record(self, message: StepMessage, result: TaskiqResult[Any]) -> None:
+    async def _rescue(self, error: Exception, message: TaskiqMessage) -> TaskiqResult[Any]:
+        """What a step gave although ``run_task`` raised: a hook or a dependency did so after it.
+
+        A dependency that fails while it is closed fails the step: its transaction may be undone.
+        A hook ``on_error`` that raises changes nothing, and the others are called all the same.
+        """
+        known = _locals_of("run_task", error)
+        result: TaskiqResult[Any] | None = known.get("result")
+        left = [*reversed(self._with_hook("on_error"))]
+        if result is not None and known.get("middleware") in left:
+            left = left[left.index(known["middleware"]) + 1 :]
+        cause = known.get("found_exception") or error
+        result = result or TaskiqResult[Any](
+            is_err=True, return_value=None, execution_time=0.0, error=cause, labels=message.labels
+        )
+        for middleware in left:
+            try:
+                await maybe_awaitable(middleware.on_error(message, result, cause))
+            except Exception:
+                logger.exception("on_error of %s failed", type(middleware).__name__)
+        return result
+
+    async def after_record(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         """Call ``post_save`` of other middlewares: the outcome is stored now."""
         for middleware in reversed(self._with_hook("post_save")):
             try:
@@ -199,6 +231,19 @@ def step_message(
     object.__setattr__(message, "__pydantic_extra__", None)
     object.__setattr__(message, "__pydantic_private__", None)
     return message
+
+
+def labels_for_steps(labels: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The labels of a message without those that are the engine's own."""
+    return {name: labels[name] for name in labels.keys() - _ENGINE_LABELS}
+
+
+def _locals_of(function: str, error: Exception) -> Mapping[str, Any]:
+    """The variables of a function when an error left it."""
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == function:
+            return frame.f_locals
+    return {}
 
 
 def _frames() -> Iterator[FrameType]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, get_type_hints
 
 from taskiq_flow.codec import decode, encode
 from taskiq_flow.exceptions import UndecodableValueError
-from taskiq_flow.model.records import ItemMark, Value
+from taskiq_flow.compile.builtin import StepOption
+from taskiq_flow.model.records import NONE_VALUE, ItemMark, Value
 from taskiq_flow.plan import (
     Binding,
     Const,
@@ -106,6 +107,10 @@ class Arguments(NamedTuple):
             name: evaluate(binding, self.values, annotations.get(name), item)
             for name, binding in self.program.step.kwargs
         }
+        spread = self.program.step.options.get(StepOption.SPREAD)
+        if spread and item is not None:
+            parts = decode(item)
+            kwargs.update((n, _refit(parts[n], annotations.get(n, Any))) for n in spread)
         return args, kwargs
 
 
@@ -129,7 +134,9 @@ def evaluate(
         case ListOf(parts=parts):
             return [evaluate(part, values, _element(wanted), item) for part in parts]
         case DictOf(parts=parts):
-            return {name: evaluate(part, values, None, item) for name, part in parts}
+            # A TypedDict says of each value what it is.
+            fields: Mapping[str, Any] = getattr(annotation, "__annotations__", {})
+            return {name: evaluate(part, values, fields.get(name), item) for name, part in parts}
 
 
 def _load(
@@ -160,7 +167,7 @@ def _fit(data: bytes, annotation: Any) -> Any:
 
     So does Taskiq, which logs it: the annotation may be wrong, and the code may work all the same.
     """
-    if annotation is Any:
+    if annotation is Any or data == NONE_VALUE:
         return decode(data)
     try:
         return decode(data, annotation)

@@ -12,13 +12,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from taskiq import AsyncBroker, TaskiqResult
+from taskiq import AsyncBroker, TaskiqMessage, TaskiqResult
 
+from taskiq_flow.compile.builtin import BUILTINS, StepOption
 from taskiq_flow.codec import decode, encode, encode_error
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import Flag, PipelineContext
 from taskiq_flow.engine.asking import ask
-from taskiq_flow.engine.invoke import Invoker, StepMessage, Work, step_message
+from taskiq_flow.dataflow import split_outputs
+from taskiq_flow.engine.invoke import (
+    Invoker,
+    StepMessage,
+    Work,
+    outer_labels,
+    step_message,
+)
 from taskiq_flow.engine.lease import Lease, now_monotonic
 from taskiq_flow.engine.outcome import Again, Try, decide_item, decide_step, named_timeout
 from taskiq_flow.engine.program import Arguments, Loaded, Program, load_program
@@ -75,7 +83,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the work is handed o
 class Call:
     """One call of user code that has ended, kept until its outcome is recorded."""
 
-    message: StepMessage
+    message: TaskiqMessage
     result: TaskiqResult[Any]
     context: PipelineContext | None
 
@@ -134,14 +142,11 @@ class StepRunner:
         try:
             if grant.expand:
                 return await self._expand(grant, program, lease)
-            task = self.broker.find_task(program.step.task)
-            if task is None:
+            found = self._function_of(program)
+            if found is None:
                 return await self._unknown_task(grant, program)
-            function: Callable[..., Any] = task.original_func
             values = await self._load(grant, program)
-            one = _OneStep(
-                self, grant, program, lease, cancelled, function, dict(task.labels), values
-            )
+            one = _OneStep(self, grant, program, lease, cancelled, *found, values)
             if grant.items:
                 return await self._run_items(one)
             return await one.run()
@@ -153,6 +158,14 @@ class StepRunner:
             raise
         except Exception as error:  # noqa: BLE001 - bad arguments, bad items: the step's failure
             return self._broken(grant, program, error)
+
+    def _function_of(self, program: Program) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+        """The function of a step with its task's labels; None if this worker has not got it."""
+        if program.step.builtin is not None:
+            work = BUILTINS.get(program.step.builtin)
+            return None if work is None else (work, {})
+        task = self.broker.find_task(program.step.task)
+        return None if task is None else (task.original_func, dict(task.labels))
 
     def _broken(self, grant: Grant, program: Program, error: Exception) -> Outcome:
         """The step failed before its function was called; a retry would meet the same."""
@@ -336,6 +349,9 @@ class _OneStep:
         failures = grant.attempt if item is None else item.attempt
         element = None if item is None or item.value[:1] != ItemMark.VALUE else item.value[1:]
         args, kwargs = Arguments(self.program, self.values, self.function).bind(element)
+        lone = _lone(step.options.get(StepOption.LONE), args, kwargs)
+        if lone is not None:
+            return self._ended(_given_back(lone[0]), failures)
         context = self._context(item, failures)
         for name in step.context:
             kwargs[name] = context
@@ -358,7 +374,8 @@ class _OneStep:
         ended = self._ended(result, failures)
         self.last_failed = ended.error is not None
         if runner.hook is not None or runner.invoker.wants_post_save:
-            runner.calls.setdefault(self.lease.token, []).append(Call(message, result, context))
+            call = Call(work.message or message, result, context)
+            runner.calls.setdefault(self.lease.token, []).append(call)
         return ended
 
     def _ended(self, result: TaskiqResult[Any], failures: int) -> Try:
@@ -368,8 +385,12 @@ class _OneStep:
         filters = step.map is not None and step.map.mode is MapMode.FILTER
         if error is None and not filters:
             try:
+                returned: Any = result.return_value
+                outputs = step.options.get(StepOption.OUTPUTS)
+                if outputs:
+                    returned = split_outputs(step.name, outputs, returned)
                 value = encode(
-                    result.return_value,
+                    returned,
                     where=f"result of step {step.name!r}",
                     limit=self.runner.config.max_value_bytes,
                 )
@@ -417,6 +438,7 @@ class _OneStep:
     ) -> StepMessage:
         step = self.program.step
         labels = {
+            **outer_labels.get(),
             **self.task_labels,
             **step.labels,
             "pipeline_id": self.grant.run_name,
@@ -493,3 +515,15 @@ class Progress:
 
 
 _writes: set[asyncio.Task[None]] = set()
+
+
+def _lone(place: str | int | None, args: list[Any], kwargs: dict[str, Any]) -> list[Any] | None:
+    """The list that a step reduces, if it has only one element, and so is reduced already."""
+    if place is None:
+        return None
+    value = args[place] if isinstance(place, int) else kwargs.get(place)
+    return value if isinstance(value, list) and len(value) == 1 else None
+
+
+def _given_back(value: Any) -> TaskiqResult[Any]:
+    return TaskiqResult[Any](is_err=False, return_value=value, execution_time=0.0)

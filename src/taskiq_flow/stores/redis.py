@@ -40,7 +40,8 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
-from taskiq_flow.stores import redis_rows as rows
+from taskiq_flow.stores import redis_arguments as arguments
+from taskiq_flow.stores import redis_replies as replies
 from taskiq_flow.stores.base import (
     CHUNK,
     FORMAT_VERSION,
@@ -51,16 +52,14 @@ from taskiq_flow.stores.base import (
     RunStore,
     StoreOptions,
 )
-from taskiq_flow.stores.redis_rows import Argument
+from taskiq_flow.stores.redis_arguments import Argument
+from taskiq_flow.stores.redis_feed import RedisFeed
 from taskiq_flow.stores.redis_wire import RedisEar, RedisWire, ReplyError
 
 logger = logging.getLogger(__name__)
 
 SCRIPT = resources.files("taskiq_flow.stores").joinpath("redis.lua").read_bytes()
 SCRIPT_HASH = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
-
-BLOCK_SECONDS = 5.0
-"""How long one read of the feed waits in the server before it is asked again."""
 
 
 class RedisRunStore(RunStore):
@@ -89,7 +88,7 @@ class RedisRunStore(RunStore):
         pace, retention = self.options.pace, self.options.retention_seconds
         self._pace = (repr(pace.lease), repr(pace.kick), int(retention * 1000))
         self._wire = RedisWire(url, **client_options)
-        self._idle_followers: list[RedisWire] = []
+        self._feed = RedisFeed(self._call, self._key("feed"), url, client_options)
         self._listeners: list[EndListener] = []
         self._ear: RedisEar | None = None
 
@@ -105,8 +104,7 @@ class RedisRunStore(RunStore):
         if self._ear is not None:
             await self._ear.close()
             self._ear = None
-        while self._idle_followers:
-            await self._idle_followers.pop().close()
+        await self._feed.close()
         await self._wire.close()
 
     def twin(self) -> RedisRunStore:
@@ -127,9 +125,9 @@ class RedisRunStore(RunStore):
         except ReplyError as error:
             raise StoreError(f"The run store {self._wire.shown_url} answered: {error}") from error
 
-    async def _run(self, operation: str, *arguments: Argument) -> Any:
+    async def _run(self, operation: str, *own: Argument) -> Any:
         now = "" if self._clock is None else repr(self._clock())
-        rest = (1, self._base, operation, now, *self._pace, *arguments)
+        rest = (1, self._base, operation, now, *self._pace, *own)
         try:
             return await self._wire.call("EVALSHA", SCRIPT_HASH, *rest)
         except ReplyError as error:
@@ -145,12 +143,12 @@ class RedisRunStore(RunStore):
         self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
     ) -> tuple[Ready, ...]:
         part: list[Argument] | None = None
-        for following in rows.parts(new, items or {}):
+        for following in arguments.parts(new, items or {}):
             if part is not None and not await self._run("part", new.run_id, *part):
                 break  # it was sealed before: this call is a repetition
             part = following
         reply = await self._run(
-            "create", new.run_id, rows.header(new), rows.setup(new), *(part or ())
+            "create", new.run_id, arguments.header(new), arguments.setup(new), *(part or ())
         )
         match reply[0]:
             case b"key":
@@ -164,12 +162,12 @@ class RedisRunStore(RunStore):
                     self._wire.shown_url, "parts of the run expired while it was being created"
                 )
             case _:
-                return rows.ready(reply[1])
+                return replies.ready(reply[1])
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
         reply = await self._run("start", *address, token, want)
         if not reply[0]:
-            return rows.grant(address.run_id, reply[1])
+            return replies.grant(address.run_id, reply[1])
         retry_at = float(reply[1]) if len(reply) > 1 else None
         return Refusal(RefusalReason(reply[0].decode()), retry_at)
 
@@ -177,17 +175,17 @@ class RedisRunStore(RunStore):
         self, address: Address, token: str, outcome: Outcome, next_token: str | None
     ) -> Finished:
         want = outcome.want if isinstance(outcome, Items) else 1
-        told = rows.outcome_arguments(outcome)
+        told = arguments.outcome_arguments(outcome)
         reply = await self._run("finish", *address, token, next_token or "", want, *told)
-        return rows.finished(address.run_id, reply)
+        return replies.finished(address.run_id, reply)
 
     async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
         lost: dict[str, LostReason] = {}
         for first in range(0, len(held), CHUNK):
-            arguments: list[Argument] = []
+            leases: list[Argument] = []
             for lease in held[first : first + CHUNK]:
-                arguments += (*lease.address, lease.token)
-            reply = await self._run("renew", *arguments)
+                leases += (*lease.address, lease.token)
+            reply = await self._run("renew", *leases)
             for token, reason in zip(reply[::2], reply[1::2], strict=True):
                 lost[token.decode()] = LostReason(reason.decode())
         return lost
@@ -195,10 +193,10 @@ class RedisRunStore(RunStore):
     async def release(
         self, address: Address, token: str, *, delay_seconds: float = 0.0
     ) -> tuple[Ready, ...]:
-        return rows.ready(await self._run("release", *address, token, repr(delay_seconds)))
+        return replies.ready(await self._run("release", *address, token, repr(delay_seconds)))
 
     async def due(self, queues: Sequence[str], *, limit: int = 100) -> tuple[Wake, ...]:
-        return rows.wakes(await self._run("due", "", limit, *queues))
+        return replies.wakes(await self._run("due", "", limit, *queues))
 
     async def settle(self, run_id: str, kind: WakeKind) -> None:
         await self._run("settle", run_id, kind)
@@ -207,11 +205,11 @@ class RedisRunStore(RunStore):
         return bool(await self._run("cancel", run_id, reason, secrets.token_hex(8)))
 
     async def resume(self, address: Address, note: str) -> tuple[Ready, ...]:
-        return rows.ready(await self._run("resume", *address, note))
+        return replies.ready(await self._run("resume", *address, note))
 
     async def send_event(self, run_id: str, name: str, payload: bytes) -> tuple[Ready, ...] | None:
         reply = await self._run("send_event", run_id, name, payload)
-        return None if reply is None else rows.ready(reply)
+        return None if reply is None else replies.ready(reply)
 
     # -- values
 
@@ -230,7 +228,7 @@ class RedisRunStore(RunStore):
         for first in range(0, len(keys), CHUNK):
             page = keys[first : first + CHUNK]
             reply = await self._run("values", run_id, *page)
-            found |= {} if reply is None else rows.values(page, reply)
+            found |= {} if reply is None else replies.values(page, reply)
         return found
 
     # -- reading
@@ -239,16 +237,16 @@ class RedisRunStore(RunStore):
         reply = await self._run("get", run_id, 0, CHUNK - 1 if steps else -1)
         if reply is None:
             return None
-        run = rows.snapshot(reply[0])
+        run = replies.snapshot(reply[0])
         if not steps:
             return run
         # Later pages may be younger than the first, never older: a step that has ended by then
         # is shown in a run that had not.
-        found: list[StepSnapshot] = [rows.step_snapshot(row, run.status) for row in reply[1]]
+        found: list[StepSnapshot] = [replies.step_snapshot(row, run.status) for row in reply[1]]
         for first in range(CHUNK, run.total, CHUNK):
             reply = await self._run("get", run_id, first, first + CHUNK - 1)
-            found += [rows.step_snapshot(row, run.status) for row in (reply or (None, ()))[1]]
-        return rows.with_steps(run, found)
+            found += [replies.step_snapshot(row, run.status) for row in (reply or (None, ()))[1]]
+        return replies.with_steps(run, found)
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         reply = await self._run("ending", run_id, *keys[:CHUNK])
@@ -256,10 +254,10 @@ class RedisRunStore(RunStore):
             return None
         if reply == b"gone":
             raise RunNotFoundError(run_id)
-        found = rows.values(keys[:CHUNK], reply[1])
+        found = replies.values(keys[:CHUNK], reply[1])
         if len(keys) > CHUNK:
             found |= await self.values(run_id, keys[CHUNK:])
-        return Ending(rows.snapshot(reply[0]), found)
+        return Ending(replies.snapshot(reply[0]), found)
 
     async def find(self, key: str) -> str | None:
         run_id = await self._call("GET", self._key(f"key:{key}"))
@@ -279,9 +277,9 @@ class RedisRunStore(RunStore):
         while not whole and len(found) <= limit:
             wanted = limit + 1 - len(found)
             page, whole, last, at = await self._run(
-                "list_runs", last, since, until, wanted, at, *rows.indexes_of(which)
+                "list_runs", last, since, until, wanted, at, *arguments.indexes_of(which)
             )
-            found += map(rows.snapshot, page)
+            found += map(replies.snapshot, page)
         if len(found) <= limit:
             return Page(tuple(found), None)
         shown = found[limit - 1]
@@ -301,58 +299,12 @@ class RedisRunStore(RunStore):
 
     async def events(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EventRecord]:
         found = await self._call("LRANGE", self._key(f"e:{run_id}"), after, after + limit - 1)
-        return [rows.event(run_id, after + k, row) for k, row in enumerate(found, 1)]
+        return [replies.event(run_id, after + k, row) for k, row in enumerate(found, 1)]
 
     async def feed(
         self, *, after: str | None = None, limit: int = 1000, wait_seconds: float = 0.0
     ) -> tuple[list[EventRecord], str]:
-        position = await self._newest() if after is None else after
-        last, _, skipped = position.partition("/")
-        if skipped:  # the page before ended inside this entry
-            found = await self._call("XRANGE", self._key("feed"), last, "+", "COUNT", limit)
-        else:
-            found = await self._entries(last, limit, wait_seconds)
-        events: list[EventRecord] = []
-        for name, fields in found:
-            inside = int(skipped) if skipped and name.decode() == last else 0
-            fresh = rows.entry(fields)[inside:]
-            room = limit - len(events)
-            events += fresh[:room]
-            if len(fresh) > room:
-                return events, f"{name.decode()}/{inside + room}"
-            position = name.decode()
-        return events, position
-
-    async def _newest(self) -> str:
-        newest = await self._call("XREVRANGE", self._key("feed"), "+", "-", "COUNT", 1)
-        return newest[0][0].decode() if newest else "0-0"
-
-    async def _entries(self, position: str, limit: int, wait_seconds: float) -> list[Any]:
-        key = self._key("feed")
-        until = time.monotonic() + wait_seconds
-        reply = await self._call("XREAD", "COUNT", limit, "STREAMS", key, position)
-        wait = until - time.monotonic()
-        if reply is not None or wait <= 0:
-            return [] if reply is None else reply[0][1]
-        # A connection of its own: all calls behind a read that blocks would wait with it.
-        follower = self._follower()
-        try:
-            while reply is None and wait > 0:
-                block = max(1, int(min(wait, BLOCK_SECONDS) * 1000))
-                reply = await follower.call(
-                    "XREAD", "COUNT", limit, "BLOCK", block, "STREAMS", key, position
-                )
-                wait = until - time.monotonic()
-        except BaseException:
-            await follower.close()
-            raise
-        self._idle_followers.append(follower)
-        return [] if reply is None else reply[0][1]
-
-    def _follower(self) -> RedisWire:
-        if self._idle_followers:
-            return self._idle_followers.pop()
-        return RedisWire(self.url, **{**self._client_options, "timeout_seconds": 2 * BLOCK_SECONDS})
+        return await self._feed.read(after, limit, wait_seconds)
 
     # -- notes that steps leave while they run
 
@@ -396,14 +348,14 @@ class RedisRunStore(RunStore):
         return found
 
     async def announce(self, worker: WorkerRecord, *, ttl_seconds: float) -> None:
-        record = rows.worker_argument(worker)
+        record = arguments.worker_argument(worker)
         await self._run("announce", worker.worker_id, record, repr(ttl_seconds))
 
     async def withdraw(self, worker_id: str) -> None:
         await self._run("withdraw", worker_id)
 
     async def workers(self) -> list[WorkerRecord]:
-        return [rows.worker(row) for row in await self._run("workers", "")]
+        return [replies.worker(row) for row in await self._run("workers", "")]
 
     async def health(self) -> dict[str, Any]:
         began = time.perf_counter()

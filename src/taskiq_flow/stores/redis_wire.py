@@ -55,8 +55,8 @@ class RedisWire(asyncio.Protocol):
     """Sends commands and matches the answers in order.
 
     What was sent when a connection broke is sent again: a caller must only use commands that
-    may be repeated. A server that answers nothing for ``timeout_seconds``, or cannot be reached
-    for ``retry_seconds``, makes the waiting calls fail with `StoreUnavailableError`.
+    may be repeated. A server from which nothing comes for ``timeout_seconds``, or which cannot
+    be reached for ``retry_seconds``, makes the waiting calls fail with `StoreUnavailableError`.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class RedisWire(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._flushing = False
+        self._heard_at = 0.0
 
     async def call(self, *command: bytes | str | float) -> Any:
         """Send a command and return its answer: bytes, int, None or a list of them.
@@ -133,21 +134,22 @@ class RedisWire(asyncio.Protocol):
             self._watch = self._loop.call_later(self._timeout, self._look)
 
     def _look(self) -> None:
-        """Break a connection on which the oldest call waits too long."""
+        """Break a connection that is silent though calls wait; a long queue is not silence."""
         self._watch = None
         if self._loop is None or not self._sent:
             return
-        wait = self._sent[0].since + self._timeout - time.monotonic()
+        wait = max(self._sent[0].since, self._heard_at) + self._timeout - time.monotonic()
         if wait > 0:
             self._watch = self._loop.call_later(wait, self._look)
             return
-        self._fail_old(self._timeout, f"no answer for {self._timeout:g} s")
+        self._fail_old(self._patience, f"no answer for {self._timeout:g} s")
         if self._transport is not None:
             self._transport.abort()
 
     # -- what the transport reports
 
     def data_received(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             request = self._sent.popleft()

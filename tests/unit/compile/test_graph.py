@@ -212,6 +212,7 @@ def test_the_length_of_a_map_that_leaves_items_out_is_not_known() -> None:
 def test_a_map_of_a_task_with_several_outputs_gives_one_list() -> None:
     compiled = graph([GraphUse(use_task(split), over=MapOver("items"))])
 
+    assert compiled.plan.result == DictOf((("split", Source(0)),))
     assert compiled.plan.outputs == (("split", Source(0)),)
     assert step(compiled, "split").options == {}
 

@@ -57,7 +57,6 @@ class Holding:
     host: Host
     items: tuple[int, ...]
     confirmed_at: float
-    failed_calls: Counter[str] = field(default_factory=Counter[str])
     over: bool = False  # given back or recorded
     lost_at: float | None = None
 
@@ -109,6 +108,8 @@ class Ledger:
     rolled_back_at: float = float("-inf")
     _holdings: dict[str, Holding] = field(default_factory=dict[str, Holding])
     _latest: dict[Address, str] = field(default_factory=dict[Address, str])
+    _given_up: set[str] = field(default_factory=set[str])
+    _failed_calls: dict[str, Counter[str]] = field(default_factory=dict[str, "Counter[str]"])
     _claims: dict[tuple[str, Unit], Holding] = field(
         default_factory=dict["tuple[str, Unit]", Holding]
     )
@@ -130,9 +131,10 @@ class Ledger:
                 "A token belongs to one claim", f"{token} of {known.address} now for {address}"
             )
         holding = Holding(token, address, host, tuple(items), self.now)
-        if known is not None:
-            holding.failed_calls = known.failed_calls
-        else:
+        if token in self._given_up:
+            # It overtook the start that it was to undo, or a second start came after it.
+            self._failed_calls.setdefault(token, Counter())["release"] += 1
+        if known is None:
             self.counts["claims"] += 1
         self._holdings[token] = holding
         self._latest[address] = token
@@ -151,11 +153,11 @@ class Ledger:
             self._failed_renewals.setdefault(host.name, []).append((self.now, outage))
             return
         for token in tokens:
-            holding = self._holdings.get(token)
-            if holding is not None:
-                holding.failed_calls[call] += 1
+            self._failed_calls.setdefault(token, Counter())[call] += 1
 
     def given_back(self, token: str) -> None:
+        """A release was asked for, whether there was something to give back or not."""
+        self._given_up.add(token)
         holding = self._holdings.get(token)
         if holding is not None:
             holding.over = True
@@ -194,7 +196,7 @@ class Ledger:
         if not host.alive or host.disturbed(since) or self.rolled_back_at >= since:
             return True
         # Who could not give it back, or for long did not hear of its grant, lets it run out.
-        failed = holding.failed_calls
+        failed = self._failed_calls.get(holding.token, Counter())
         if failed["release"] or failed["start"] + failed["finish"] >= 2:
             return True
         return self._renewals_failed(host, since)

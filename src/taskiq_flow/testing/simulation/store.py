@@ -56,10 +56,9 @@ class WatchedStore(MemoryRunStore):
         run = self._data.runs.get(unit[0])
         if run is None:
             return False
-        step = run.state.steps[unit[1]]
-        if step.status.is_final:
-            return True
-        return unit[2] is not None and unit[2] in run.items.get(unit[1], {})
+        if unit[2] is not None:
+            return unit[2] in run.items.get(unit[1], {})
+        return run.state.steps[unit[1]].status.is_final
 
     def may_begin(self, unit: Unit) -> bool:
         run = self._data.runs.get(unit[0])
@@ -118,12 +117,8 @@ class WatchedStore(MemoryRunStore):
     async def release(
         self, address: Address, token: str, *, delay_seconds: float = 0.0
     ) -> tuple[Ready, ...]:
-        run = self._data.runs.get(address.run_id)
-        slot = None if run is None else run.state.slots.get((address.step, address.slot))
-        holds = slot is not None and slot.token == token
         ready = await super().release(address, token, delay_seconds=delay_seconds)
-        if holds:
-            self.ledger.given_back(token)
+        self.ledger.given_back(token)
         self._check(address.run_id)
         return ready
 

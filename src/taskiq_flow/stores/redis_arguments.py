@@ -1,57 +1,36 @@
-"""Runs as the arguments that redis.lua takes, and its replies as records."""
+"""Runs, outcomes and filters as the arguments that redis.lua takes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from taskiq_flow.model.records import (
-    NONE_VALUE,
     Aborted,
-    Address,
     Done,
     DoneSequence,
-    EventRecord,
-    EventType,
     Expanded,
     Failed,
-    Finished,
-    Grant,
-    ItemGrant,
     Items,
     Join,
     Limit,
     NewRun,
     Outcome,
     Parked,
-    Ready,
     Retry,
     RunFilter,
-    RunSnapshot,
-    RunStatus,
     SequenceValue,
-    StepKind,
     StepRecord,
-    StepSnapshot,
-    StepStatus,
-    Value,
-    Wake,
-    WakeKind,
     WorkerRecord,
     bound_items_key,
 )
 from taskiq_flow.stores.base import CHUNK
 
 Argument: TypeAlias = bytes | str | int | float
-Row: TypeAlias = list[Any]
 
 PART_BYTES = 1 << 20
 """Bytes after which a run in creation is sent in another part."""
-
-
-# --- arguments ------------------------------------------------------------------------------
 
 
 def header(new: NewRun) -> str:
@@ -248,168 +227,3 @@ def worker_argument(worker: WorkerRecord) -> str:
             worker.version,
         ]
     )
-
-
-# --- replies --------------------------------------------------------------------------------
-
-
-def ready(rows: Sequence[Row]) -> tuple[Ready, ...]:
-    return tuple(
-        Ready(Address(run_id.decode(), step, slot), queue.decode(), route.decode(), task.decode())
-        for run_id, step, slot, queue, route, task in rows
-    )
-
-
-def grant(run_id: str, row: Row) -> Grant:
-    (step, slot, token, blob, stored, attempt, lost, granted_at, ready_at, started_at) = row[:10]
-    run_name, deadline, items, length, expand, note, step_started_at = row[10:]
-    return Grant(
-        address=Address(run_id, step, slot),
-        token=token.decode(),
-        blob=blob,
-        values=tuple(_value(value) for value in stored),
-        attempt=attempt,
-        lost=lost,
-        granted_at=float(granted_at),
-        ready_at=float(ready_at),
-        run_started_at=float(started_at),
-        run_name=run_name.decode(),
-        deadline=_float(deadline),
-        items=tuple(ItemGrant(*item) for item in items),
-        length=length,
-        expand=bool(expand),
-        note=_text(note),
-        step_started_at=_float(step_started_at),
-    )
-
-
-def finished(run_id: str, reply: Row) -> Finished:
-    if not reply[0]:
-        return Finished(recorded=False)
-    _, rows, granted, ended, retry_at, left = reply
-    return Finished(
-        recorded=True,
-        ready=ready(rows) if rows else (),
-        grant=None if granted is None else grant(run_id, granted),
-        ended=None if ended is None else RunStatus(ended.decode()),
-        retry_at=_float(retry_at),
-        wakes=wakes(left) if left else (),
-    )
-
-
-def wakes(rows: Sequence[Row]) -> tuple[Wake, ...]:
-    return tuple(
-        Wake(
-            WakeKind(kind.decode()),
-            run_id.decode(),
-            ready=None if row is None else ready([row])[0],
-            parent=_parent(None if parent is None else json.loads(parent)),
-        )
-        for kind, run_id, row, parent in rows
-    )
-
-
-def values(keys: Sequence[int], stored: Sequence[Any]) -> dict[int, Value]:
-    return {
-        key: _value(value) for key, value in zip(keys, stored, strict=True) if value is not None
-    }
-
-
-def snapshot(row: Row) -> RunSnapshot:
-    (run_id, text, meta, error, status, created_at, started_at, ended_at) = row[:8]
-    deadline, remaining, failed_step, reason, failures = row[8:]
-    facts = json.loads(text)
-    return RunSnapshot(
-        run_id=run_id.decode(),
-        namespace=facts["namespace"],
-        name=facts["name"],
-        key=facts["key"],
-        kind=facts["kind"],
-        status=RunStatus(status.decode()),
-        tags=tuple(facts["tags"]),
-        created_at=float(created_at),
-        started_at=_float(started_at),
-        ended_at=_float(ended_at),
-        deadline=_float(deadline),
-        remaining=remaining,
-        total=facts["total"],
-        failed_step=failed_step,
-        error=error,
-        reason=_text(reason),
-        failures=failures,
-        parent=_parent(facts["parent"]),
-        meta=meta,
-    )
-
-
-def with_steps(run: RunSnapshot, steps: Iterable[StepSnapshot]) -> RunSnapshot:
-    return replace(run, steps=tuple(steps))
-
-
-def step_snapshot(row: Row, run_status: RunStatus) -> StepSnapshot:
-    (index, text, status, started_at, ended_at, attempt, lost, error) = row[:8]
-    retry_at, length, done, failed, progress = row[8:]
-    record = json.loads(text)
-    stands = StepStatus(status.decode())
-    return StepSnapshot(
-        index=index,
-        name=record["name"],
-        task=record["task"],
-        kind=StepKind(record["kind"]),
-        status=stands if stands.is_final or not run_status.is_final else StepStatus.CANCELLED,
-        started_at=_float(started_at),
-        ended_at=_float(ended_at),
-        attempt=attempt,
-        lost=lost,
-        error=error,
-        retry_at=_float(retry_at),
-        length=length,
-        items_done=done,
-        items_failed=failed,
-        progress=progress,
-    )
-
-
-def event(run_id: str, seq: int, row: bytes) -> EventRecord:
-    at, kind, step, slot, attempt, detail = row.decode().split("|", 5)
-    return EventRecord(
-        run_id,
-        seq,
-        float(at),
-        EventType(kind),
-        int(step) if step else None,
-        int(slot) if slot else None,
-        int(attempt),
-        detail,
-    )
-
-
-def entry(fields: Sequence[bytes]) -> list[EventRecord]:
-    """The events of one entry of the feed: what one call recorded of one run."""
-    run_id, first = fields[1].decode(), int(fields[3]) + 1
-    return [event(run_id, first + k, row) for k, row in enumerate(fields[5::2])]
-
-
-def worker(row: bytes) -> WorkerRecord:
-    worker_id, namespace, queues, tasks, seen_at, host, pid, version = json.loads(row)
-    return WorkerRecord(
-        worker_id, namespace, tuple(queues), tuple(tasks), seen_at, host, pid, version
-    )
-
-
-def _value(stored: Any) -> Value:
-    if stored is None:
-        return NONE_VALUE
-    return SequenceValue(*stored) if isinstance(stored, list) else stored
-
-
-def _parent(parts_of_it: Sequence[Any] | None) -> Address | None:
-    return None if parts_of_it is None else Address(*parts_of_it)
-
-
-def _float(text: bytes | None) -> float | None:
-    return None if text is None else float(text)
-
-
-def _text(text: bytes | None) -> str | None:
-    return None if text is None else text.decode()
