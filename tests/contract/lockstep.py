@@ -232,12 +232,12 @@ class LockStep(RuleBasedStateMachine):
         kind = data.draw(st.sampled_from("dddddfrraps" if not grant.expand else "eeefr"))
         if kind == "e":
             count = data.draw(st.integers(0, 4))
-            self.put_items(held, bound_items_key(grant.address.step), count)
-            return Expanded(count)
+            stored = self.put_items(held, bound_items_key(grant.address.step), count)
+            return Expanded(count) if stored else Retry(b"lost", 1.0)
         if kind == "s":
             count = data.draw(st.integers(0, 4))
-            self.put_items(held, grant.address.step, count)
-            return DoneSequence(count)
+            stored = self.put_items(held, grant.address.step, count)
+            return DoneSequence(count) if stored else Retry(b"lost", 1.0)
         if kind == "f":
             return Failed(b"\x00error", data.draw(FAILURES))
         if kind == "r":
@@ -268,9 +268,9 @@ class LockStep(RuleBasedStateMachine):
         want = data.draw(st.integers(1, 3))
         return Items(tuple(done), tuple(retries), failed, errors, want)
 
-    def put_items(self, held: Held, key: int, count: int) -> None:
+    def put_items(self, held: Held, key: int, count: int) -> bool:
         values = marked(f"{held.token}.{i}".encode() for i in range(count))
-        self.both(lambda store: store.put_items(held, key, 0, values))
+        return self.both(lambda store: store.put_items(held, key, 0, values))
 
     @precondition(lambda self: self.grants)
     @rule(data=st.data())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.stdlib_report.job import Job
+from examples.stdlib_report.job import STOPPED, Job
 from examples.stdlib_report.measure import measure_file
 from examples.stdlib_report.progress import MEASURES
 from examples.stdlib_report.summary import Summary, summarise
@@ -25,9 +25,12 @@ from taskiq_flow.plan import load_plan
 from taskiq_flow.stores.factory import make_store
 from tests.support.tree import ROOT
 from tools.servers import RedisServer
+from tools.serving.keeper import is_alive, tree
 from tools.serving.processes import wait_until
 
 LIMIT = 200
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Demo:
         self, *arguments: str, module: str = "", env: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run it in a process group of its own, which does not outlive the block."""
-        with self._said.open("wb") as output:
+        with self._output.open("wb") as output:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", f"examples.stdlib_report{module}"),
@@ -79,18 +82,22 @@ class Demo:
         """Run it to its end and return what it said."""
         with self.started(*arguments, module=module, env=env) as process:
             process.wait(timeout=200)
-        assert process.returncode == 0, self._said.read_text()
-        return self._said.read_text()
+        assert process.returncode == 0, self.said()
+        return self.said()
 
     def run_until(self, condition: Callable[[], bool]) -> str:
         """Run it until a condition holds, SIGKILL all its processes, and return what it said."""
         with self.started() as process:
             wait_until(lambda: condition() or process.poll() is not None, timeout_seconds=100)
-            assert condition(), self._said.read_text()
-        return self._said.read_text()
+            assert condition(), self.said()
+        return self.said()
+
+    def said(self) -> str:
+        """What it said since it was started last."""
+        return self._output.read_text()
 
     @property
-    def _said(self) -> Path:
+    def _output(self) -> Path:
         return self.directory / "said.log"
 
     async def recorded(self) -> set[str]:
@@ -119,8 +126,6 @@ def in_json(summary: Summary) -> object:
     return json.loads(json.dumps(asdict(summary)))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [20251121])
 def test_killed_three_times_it_ends_with_the_right_report_and_repeats_no_finished_file(
     tmp_path: Path, seed: int
@@ -179,8 +184,32 @@ def test_fresh_gives_up_a_run_that_has_not_ended(tmp_path: Path) -> None:
     assert len(demo.measured()) >= 10 + 40
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+def test_killed_alone_it_leaves_none_of_its_processes_behind(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, limit=40)
+
+    with demo.started() as process:
+        assert wait_until(lambda: len(demo.measured()) >= 5, timeout_seconds=100)
+        family = tree(process.pid)
+        process.kill()
+        process.wait()
+
+        assert len(family) > 1
+        assert wait_until(lambda: not any(map(is_alive, family)), timeout_seconds=20)
+
+
+def test_stopped_by_ctrl_c_it_says_so_and_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, limit=60)
+
+    with demo.started() as process:
+        assert wait_until(lambda: len(demo.measured()) >= 5, timeout_seconds=100)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+
+    assert process.returncode == STOPPED
+    assert "Stopped." in demo.said()
+    assert "resumed" in demo.run()
+
+
 def test_on_redis_the_other_worker_takes_over_from_one_that_was_killed(
     tmp_path: Path, own_redis: RedisServer
 ) -> None:

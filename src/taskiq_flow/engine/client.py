@@ -235,7 +235,9 @@ def _nobody(wanted: Iterable[str], workers: Sequence[WorkerRecord]) -> str | Non
     missing = sorted(set(wanted) - served)
     if not missing:
         return None
+    others = f" (there are workers of {', '.join(sorted(served))})" if served else ""
     return (
-        f"no live worker serves queue {', '.join(missing)}; start one with `taskiq worker`, and "
-        f"check that PipelineMiddleware is on its broker with the same store and namespace"
+        f"no live worker serves queue {', '.join(missing)}{others}; start one with `taskiq "
+        f"worker`, and check that PipelineMiddleware is on its broker with the same store and "
+        f"namespace"
     )

@@ -16,6 +16,7 @@ from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
+from taskiq_flow.engine.spread import Spread
 from taskiq_flow.engine.work import Interrupted, StepRunner
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import (
@@ -32,12 +33,6 @@ from taskiq_flow.model.records import (
 from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
-
-SHARE_AFTER_SECONDS = 0.005
-"""A message may announce many slots. If the first is not done by then, the rest are sent on in
-`SHARES` messages, so that slow steps spread over workers and quick ones need no messages."""
-
-SHARES = 8
 
 STOP_GRACE_SECONDS, STOP_SECONDS = 0.1, 1.5
 """How long a stopping worker waits for steps that are about to end, and for cancelled ones."""
@@ -114,34 +109,34 @@ class Dispatcher:
     async def _work_off(
         self, slots: deque[Ready], acknowledge: Callable[[], Awaitable[None]]
     ) -> None:
-        loop = asyncio.get_running_loop()
         acknowledge = _once(acknowledge)
+
+        async def work(entry: Ready) -> None:
+            claim = await self._start(entry.address)
+            if claim is None:
+                await acknowledge()
+            else:
+                await self._drive(claim, acknowledge)
+
         try:
-            while slots:
-                address = slots.popleft().address
-                timer = (
-                    loop.call_later(SHARE_AFTER_SECONDS, self._share, slots) if slots else None
-                )
-                try:
-                    claim = await self._start(address)
-                    if claim is None:
-                        await acknowledge()
-                    else:
-                        await self._drive(claim, acknowledge)
-                finally:
-                    if timer is not None:
-                        timer.cancel()
+            if len(slots) == 1:
+                await work(slots.popleft())
+            else:
+                await self._spread(slots, work)
         finally:
             await acknowledge()
 
-    def _share(self, slots: deque[Ready]) -> None:
-        """Send on what is left of a message, a few slots each, to whoever is free."""
-        rest = list(slots)
-        slots.clear()
-        share = -(-len(rest) // SHARES)
-        self._later(self._send_parts([rest[at : at + share] for at in range(0, len(rest), share)]))
+    async def _spread(self, slots: deque[Ready], work: Callable[[Ready], Awaitable[None]]) -> None:
+        receiver = self.runner.invoker.receiver
+        spread = Spread(slots, work, self._send_on, None if receiver is None else receiver.sem)
+        if self.sender.awaits_in_place:
+            spread.most_lanes = 1
+        await spread.work_off()
 
-    async def _send_parts(self, parts: list[list[Ready]]) -> None:
+    def _send_on(self, parts: Sequence[Sequence[Ready]]) -> None:
+        self._later(self._send_parts(parts))
+
+    async def _send_parts(self, parts: Sequence[Sequence[Ready]]) -> None:
         for part in parts:
             await self.sender.send(part)
 

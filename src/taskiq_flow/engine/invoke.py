@@ -43,7 +43,10 @@ class Work:
     async def settled(self) -> None:
         """Wait until no thread or process works on the step any more."""
         if self.future is not None and not self.future.done():
-            await asyncio.wait([asyncio.wrap_future(self.future)])
+            ending = asyncio.wrap_future(self.future)
+            await asyncio.wait([ending])
+            if not ending.cancelled():
+                ending.exception()  # seen: nobody else asks for it any more
 
 
 class WatchedExecutor(Executor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from taskiq import AsyncBroker, InMemoryBroker
 
@@ -19,15 +20,37 @@ _QUEUE_ATTRIBUTES = ("queue_name", "subject", "_queue_name", "kafka_topic", "top
 def queue_key(broker: AsyncBroker, labels: Mapping[str, Any] | None = None) -> str:
     """Name the queue that a step with these labels goes to, the same in every process.
 
-    Made of the kind of broker, its server and the queue, so that two brokers on one store never
-    meet. All in-memory brokers on one store are one: a process may go on with what another left.
+    Made of the kind of broker, its place on the server and the queue, so that two brokers on one
+    store never meet. All in-memory brokers on one store are one: a process may go on with what
+    another left.
     """
     if isinstance(broker, InMemoryBroker):
         return "local"
-    return ":".join((type(broker).__name__, *_place(broker), _queue(broker, labels or {})))
+    return _key(broker, _queue(broker, labels or {}))
+
+
+def own_queues(broker: AsyncBroker) -> tuple[str, ...]:
+    """The queues that a worker of this broker takes messages from."""
+    names = _task_queues(broker) or (_queue(broker, {}), *getattr(broker, "additional_streams", ()))
+    return tuple(_key(broker, name) for name in names)
+
+
+def served_queues(broker: AsyncBroker, labels: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The queues that this process can send to: its own, and those its tasks name."""
+    if isinstance(broker, InMemoryBroker):
+        return (queue_key(broker),)
+    named = (queue_key(broker, each) for each in labels)
+    return tuple(dict.fromkeys((*own_queues(broker), *named)))
+
+
+def _key(broker: AsyncBroker, queue: str) -> str:
+    return ":".join((type(broker).__name__, *_place(broker), queue))
 
 
 def _place(broker: AsyncBroker) -> tuple[str, ...]:
+    url = getattr(broker, "url", None)
+    if isinstance(url, str):  # RabbitMQ's virtual host
+        return tuple(part for part in (urlsplit(url).path.removeprefix("/"),) if part)
     pool = getattr(broker, "connection_pool", None)
     kwargs: Mapping[str, Any] = getattr(pool, "connection_kwargs", {})
     if not kwargs:
@@ -37,11 +60,22 @@ def _place(broker: AsyncBroker) -> tuple[str, ...]:
 
 
 def _queue(broker: AsyncBroker, labels: Mapping[str, Any]) -> str:
-    named = labels.get("queue_name") or labels.get("queue")
-    if named:
-        return str(named)
+    several = _task_queues(broker)
+    if len(several) == 1:
+        return several[0]
+    if several:
+        return str(labels.get(getattr(broker, "_label_for_routing", "queue_name")) or "")
     own = (getattr(broker, name, None) for name in _QUEUE_ATTRIBUTES)
-    return next((queue for queue in own if isinstance(queue, str) and queue), "")
+    queue = next((queue for queue in own if isinstance(queue, str) and queue), "")
+    return queue if hasattr(broker, "subject") else str(labels.get("queue_name") or queue)
+
+
+def _task_queues(broker: AsyncBroker) -> tuple[str, ...]:
+    """The queues of a RabbitMQ broker by their routing keys; before its start it may have none."""
+    queues: Iterable[Any] | None = getattr(broker, "_task_queues", None)
+    if queues is None:
+        return ()
+    return tuple(queue.routing_key or queue.name for queue in queues) or ("taskiq",)
 
 
 def route_of(labels: Mapping[str, Any]) -> str:
@@ -53,8 +87,3 @@ def route_of(labels: Mapping[str, Any]) -> str:
 def labels_of(route: str) -> dict[str, Any]:
     """The routing labels of a route."""
     return dict(json.loads(route)) if route else {}
-
-
-def served_queues(broker: AsyncBroker, labels: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The queues that this process can send to: its own, and those its tasks name."""
-    return tuple(dict.fromkeys((queue_key(broker), *(queue_key(broker, each) for each in labels))))

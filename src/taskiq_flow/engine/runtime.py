@@ -21,7 +21,7 @@ from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
 from taskiq_flow.engine.results import RunResults
-from taskiq_flow.engine.routing import queue_key, served_queues
+from taskiq_flow.engine.routing import own_queues, served_queues
 from taskiq_flow.engine.sender import STEP_TASK, Sender
 from taskiq_flow.engine.waiter import Waiter
 from taskiq_flow.engine.work import StepHook, StepRunner
@@ -142,7 +142,7 @@ class Runtime:
             await self.open()
             self._begin_work()
             self.dispatcher.stopping = False
-            logger.info("Running the steps of queue %s.", queue_key(self.broker))
+            logger.info("Running the steps of queue %s.", ", ".join(own_queues(self.broker)))
             messages = listen()
             try:
                 async for message in messages:
@@ -191,7 +191,7 @@ class Runtime:
         return WorkerRecord(
             worker_id=self.worker_id,
             namespace=self.store.options.namespace,
-            queues=(queue_key(self.broker),),
+            queues=own_queues(self.broker),
             tasks=tasks,
             seen_at=0.0,
             host=self.config.worker_name or socket.gethostname(),
@@ -214,11 +214,13 @@ class Runtime:
         """Hand the outcome to the broker's result backend, for any plain Taskiq client."""
         backend = self.broker.result_backend
         if not isinstance(backend, DummyResultBackend):
-            outcome = await self.results.outcome(run_id)
-            if outcome is None:
-                return
             try:
+                outcome = await self.results.outcome(run_id)
+                if outcome is None:
+                    return
                 await backend.set_result(run_id, outcome.as_result())
+            except StoreError:
+                raise
             except Exception as error:  # noqa: BLE001 - any backend, any error
                 logger.warning("Run %s was not published, trying again: %r", run_id, error)
                 return

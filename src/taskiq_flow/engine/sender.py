@@ -14,6 +14,7 @@ from taskiq.kicker import AsyncKicker
 
 from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.routing import labels_of, route_of
+from taskiq_flow.engine.together import Together
 from taskiq_flow.model.records import Address, Ready
 
 logger = logging.getLogger("taskiq_flow.engine")
@@ -25,7 +26,7 @@ SEND_SECONDS = 5.0
 """A broker that takes a message for longer than this counts as away."""
 
 SLOTS_PER_MESSAGE = 100
-"""A wide step is announced by few messages; whoever gets one shares it out, see `dispatch`."""
+"""A wide step is announced by few messages; whoever gets one shares it out, see `spread`."""
 
 pending_in_place: ContextVar[deque[Ready] | None] = ContextVar("pending_in_place", default=None)
 """Inside a dispatch of a broker that awaits in place: messages to be handled after it.
@@ -44,19 +45,30 @@ class Sender:
         self.own = own
         self.deliver: Callable[[Sequence[Ready]], Coroutine[Any, Any, None]] | None = None
         """Set for a broker in memory: takes a message without writing and parsing it."""
-        self._awaits_in_place = isinstance(broker, InMemoryBroker) and broker.await_inplace
+        self.awaits_in_place = isinstance(broker, InMemoryBroker) and broker.await_inplace
         self._patience = None if isinstance(broker, InMemoryBroker) else SEND_SECONDS
+        self._together = Together(self._send_batches)
 
     async def send(self, ready: Iterable[Ready], *, apart: bool = False) -> list[Ready]:
         """Send a message for each of these slots, several in one unless ``apart``.
 
-        A broker that fails is logged, not raised: the slots stay due in the store and are sent
-        again by whichever worker asks next. Returns those for which no message was taken.
+        Runs that are started together, and steps that end together, share messages. A broker that
+        fails is logged, not raised: the slots stay due in the store and are sent again by
+        whichever worker asks next. Returns those for which no message was taken.
         """
         later = pending_in_place.get()
-        if later is not None and self._awaits_in_place:
+        if later is not None and self.awaits_in_place:
             later.extend(ready)
             return []
+        own = list(ready)
+        if not own:
+            return []
+        if apart or isinstance(self.broker, InMemoryBroker) or self._is_seen_on_its_way():
+            return await self._send_batches(own, apart=apart)
+        unsent = await self._together.add(own)
+        return [entry for entry in own if entry in unsent] if unsent else []
+
+    async def _send_batches(self, ready: list[Ready], *, apart: bool = False) -> list[Ready]:
         unsent: list[Ready] = []
         hangs = False
         for batch in _batches(ready, 1 if apart else SLOTS_PER_MESSAGE):
@@ -91,11 +103,21 @@ class Sender:
 
     def _is_watched(self) -> bool:
         """Whether another middleware sees messages on their way, so they have to be real ones."""
+        return self._is_seen_on_its_way() or self._has_hook("pre_execute", "post_execute")
+
+    def _is_seen_on_its_way(self) -> bool:
+        """Whether another middleware sees messages leave: it may mark each with its caller's trace.
+
+        One message for several callers would be marked for one of them.
+        """
+        return self._has_hook("pre_send", "post_send")
+
+    def _has_hook(self, *hooks: str) -> bool:
         return any(
             getattr(type(middleware), hook) is not getattr(TaskiqMiddleware, hook)
             for middleware in self.broker.middlewares
             if not isinstance(middleware, self.own)
-            for hook in ("pre_send", "post_send", "pre_execute", "post_execute")
+            for hook in hooks
         )
 
     async def _kick(self, batch: Sequence[Ready]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 
+from taskiq_flow.engine.together import Together
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.stores.base import RunStore
@@ -32,6 +33,10 @@ class Waiter:
     _loop: asyncio.AbstractEventLoop | None = None
     _poller: asyncio.Task[None] | None = None
     _new: asyncio.Event | None = None
+    _look_up: Together[str, dict[str, RunStatus]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._look_up = Together(self.store.ended_among)
 
     async def wait(self, run_id: str, *, timeout_seconds: float | None = None) -> RunStatus | None:
         """Wait until a run has ended; None when the time is up. Cancelling the wait is free.
@@ -43,7 +48,7 @@ class Waiter:
         future: asyncio.Future[RunStatus | None] = loop.create_future()
         self._waiting.setdefault(run_id, set()).add(future)
         try:
-            known = (await self.store.ended_among([run_id])).get(run_id)
+            known = await self._known_end(run_id)
             if known is not None:
                 return known
             self._poll()
@@ -69,6 +74,12 @@ class Waiter:
         if self._poller is not None:
             self._poller.cancel()
             self._poller = None
+
+    async def _known_end(self, run_id: str) -> RunStatus | None:
+        if self.store.shared:
+            # Whoever begins to wait in the same turn of the loop is looked up by the same call.
+            return (await self._look_up.add([run_id])).get(run_id)
+        return (await self.store.ended_among([run_id])).get(run_id)
 
     async def _listen(self) -> None:
         if self._pushes is None:

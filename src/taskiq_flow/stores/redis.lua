@@ -16,7 +16,8 @@
 -- i:<index>   zset  runs by creation (i:end: by end)     i:of hash  indexes and key of a run
 -- key:<key>, tick:<tick> string   backlog:<name> set     lh: lw: ln:<limit>  holders, queue, next
 local P, A, op, call = KEYS[1], ARGV, ARGV[1], redis.call
-local encode, decode, fmt, min, max = cmsgpack.pack, cmsgpack.unpack, string.format, math.min, math.max
+local encode, decode, fmt = cmsgpack.pack, cmsgpack.unpack, string.format
+local min, max = math.min, math.max
 local now, lease, kick, id = tonumber(A[2]), tonumber(A[3]), tonumber(A[4]), A[6]
 if not now then
   local t = call('TIME')
@@ -44,8 +45,8 @@ end
 -- a run, loaded as far as it is touched; what was loaded is saved ---------------------------
 
 local function blank(run_id, st)
-  return {id = run_id, key = P .. 'r:' .. run_id, st = st, raw = {}, heads = {}, steps = {}, slots = {},
-    due = {}, ready = {}, freed = {}, events = {}, fields = {}, values = {}}
+  return {id = run_id, key = P .. 'r:' .. run_id, st = st, raw = {}, heads = {}, steps = {},
+    slots = {}, due = {}, ready = {}, freed = {}, events = {}, fields = {}, values = {}}
 end
 local function load(run_id, i, n)
   local run, found = blank(run_id), nil
@@ -110,7 +111,6 @@ local function event(run, kind, i, n, attempt, detail)
   local list = run.events
   list[#list + 1] = table.concat({NOW, kind, i or '', n or '', attempt, detail or ''}, '|')
 end
-local function own(run_id, suffix) call('SADD', P .. 'k:' .. run_id, suffix) end
 local function keys_of(run_id)
   local keys = call('SMEMBERS', P .. 'k:' .. run_id)
   for k = 1, #keys do keys[k] = P .. keys[k] end
@@ -177,7 +177,8 @@ local function sleep(run, i, status, due)
 end
 local function open_items(run, d, h, i)
   d.left, d.out = d.length, d.length
-  for _, kind in ipairs({'q:', 'y:', 'w:'}) do own(run.id, kind .. run.id .. ':' .. i) end
+  local suffix = run.id .. ':' .. i
+  call('SADD', P .. 'k:' .. run.id, 'q:' .. suffix, 'y:' .. suffix, 'w:' .. suffix)
   for n = 0, min(h.slots, d.length) - 1 do open_slot(run, i, n) end
   return d.length == 0
 end
@@ -442,7 +443,8 @@ local function record(run, x, d, h, kind, a)
     end
   end
 end
--- what callers get ------------------------------------------------------------------------------
+
+-- what callers get ----------------------------------------------------------------------------
 
 local function rows(run, list)
   for _, x in ipairs(run.ready) do
@@ -488,12 +490,13 @@ local function grant(run, x)
     local tries = d.again and hmget(P .. 'w:' .. run.id .. ':' .. i, numbers) or {}
     for k = 1, #numbers do items[k] = {numbers[k], stored[k], tonumber(tries[k] or 0)} end
   end
-  local own_part = call('HMGET', run.key, 'b' .. i, 'u' .. i)
-  for key in (own_part[2] or ''):gmatch('[^,]+') do keys[#keys + 1] = key end
+  local told = call('HMGET', run.key, 'b' .. i, 'u' .. i)
+  for key in (told[2] or ''):gmatch('[^,]+') do keys[#keys + 1] = key end
   local expand = h.kind == 'map' and not d.length and 1 or 0
-  return {i, x.n, x.token, own_part[1], outputs(run, keys), x.attempt or 0, x.lost or 0,
+  return {i, x.n, x.token, told[1], outputs(run, keys), x.attempt or 0, x.lost or 0,
     float(x.started), float(x.ready), float(st.started or st.created), st.name,
-    float(st.deadline) or false, items, d.length or false, expand, x.note or false, float(d.started)}
+    float(st.deadline) or false, items, d.length or false, expand, x.note or false,
+    float(d.started)}
 end
 local function unsettled(run)
   local list, st = {}, run.st
@@ -502,7 +505,8 @@ local function unsettled(run)
   return list
 end
 local function delay_of(queue) return tonumber(call('HGET', P .. 'delays', queue) or 0) end
--- operations ------------------------------------------------------------------------------------
+
+-- the operations of every step ----------------------------------------------------------------
 
 if op == 'start' then -- slot, token, want
   local i, n, token = tonumber(A[7]), tonumber(A[8]), A[9]
@@ -620,7 +624,7 @@ if op == 'release' then -- slot, token, delay
   return apply(run)
 end
 
--- operations that are rare, and what only they need: each call defines all that stands above it -----
+-- the others, and what only they need: a call defines every function that stands above its own --
 
 local function lose(run, x, d, h)
   run.st.running = run.st.running - 1
@@ -662,11 +666,10 @@ local function wake(run, x, hold)
 end
 
 local function forget(run_id) -- a run that has ended, also when its keys have expired
-  local of = call('HGET', P .. 'i:of', run_id)
-  for _, index in ipairs(of and cjson.decode(of).indexes or {}) do call('ZREM', P .. index, run_id) end
+  local of = cjson.decode(call('HGET', P .. 'i:of', run_id) or '{"indexes":[]}')
+  for _, index in ipairs(of.indexes) do call('ZREM', P .. index, run_id) end
   for status in pairs(FINAL) do call('ZREM', P .. 'i:s:' .. status, run_id) end
-  local key = of and cjson.decode(of).key
-  if key and call('GET', P .. key) == run_id then call('DEL', P .. key) end
+  if of.key and call('GET', P .. of.key) == run_id then call('DEL', P .. of.key) end
   for _, name in ipairs(keys_of(run_id)) do call('UNLINK', name) end
   call('ZREM', P .. 'i:end', run_id)
   call('HDEL', P .. 'i:of', run_id)
@@ -682,7 +685,7 @@ local function store_part(first) -- groups of: key, how many, fields and values
     for k = first + 2, last, 1000 do
       call('HSET', P .. A[first], unpack(A, k, min(k + 999, last)))
     end
-    if A[first]:sub(1, 2) == 'q:' then own(id, A[first]) end
+    if A[first]:sub(1, 2) == 'q:' then call('SADD', P .. 'k:' .. id, A[first]) end
     first = last + 1
   end
 end
@@ -828,13 +831,14 @@ if op == 'create' then -- header, setup, groups…
   for k = 1, #keys do call('PERSIST', keys[k]) end
   local st = {s = 'PENDING', rem = set.rem, created = now, running = 0, failures = 0,
     deadline = set.timeout and now + set.timeout, most = set.most, publish = set.publish,
-    parent = set.parent, notify = set.parent and true, queue = set.queue, name = set.key or id, named = set.key and true,
-    backlog = set.backlog}
+    parent = set.parent, notify = set.parent and true, queue = set.queue,
+    name = set.key or id, named = set.key and true, backlog = set.backlog}
+  local of = {indexes = set.indexes, key = set.key and 'key:' .. set.key}
   run = blank(id, st)
   put(run.fields, 'j', A[7])
   for _, index in ipairs(set.indexes) do call('ZADD', P .. index, now, id) end
-  call('HSET', P .. 'i:of', id, cjson.encode({indexes = set.indexes, key = set.key and 'key:' .. set.key}))
-  if set.key then call('SET', P .. 'key:' .. set.key, id) end
+  call('HSET', P .. 'i:of', id, cjson.encode(of))
+  if of.key then call('SET', P .. of.key, id) end
   if set.tick then call('SET', P .. 'tick:' .. set.tick, id, 'PX', max(A[5] + 0, 604800000)) end
   if set.backlog then call('SADD', P .. 'backlog:' .. set.backlog, id) end
   if st.deadline then call('ZADD', P .. 'due:' .. st.queue, st.deadline, id .. '|-1|0') end
@@ -853,7 +857,7 @@ if op == 'put_items' then -- slot, token, key, first index, values…
   if not x or x.token ~= A[9] then return 0 end
   local suffix, fields = 'q:' .. id .. ':' .. A[10], {}
   for k = 12, #A do put(fields, A[11] + k - 12, A[k]) end
-  own(id, suffix)
+  call('SADD', P .. 'k:' .. id, suffix)
   bulk('HSET', P .. suffix, fields)
   return 1
 end

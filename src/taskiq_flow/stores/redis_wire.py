@@ -311,10 +311,11 @@ def _pool(url: str, timeout_seconds: float, options: dict[str, Any]) -> Connecti
     defaults: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
-        "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # one shape of answers with every server
     }
+    if not url.startswith("unix:"):
+        defaults["socket_keepalive"] = True
     make: Callable[..., ConnectionPool] = cast(Any, ConnectionPool).from_url
     return make(url, **(defaults | options))
 

@@ -1,5 +1,6 @@
 """Makes the broker of an application as its users would write it."""
 
+from nats.js.api import ConsumerConfig, DeliverPolicy
 from taskiq import AsyncBroker
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 from taskiq_nats import NatsBroker, PullBasedJetStreamBroker, PushBasedJetStreamBroker
@@ -30,6 +31,11 @@ def _of_kind(settings: AppSettings) -> AsyncBroker:
         case BrokerKind.NATS:
             return NatsBroker(url, subject=queue, queue="workers")
         case BrokerKind.JETSTREAM_PUSH:
-            return PushBasedJetStreamBroker(url, subject=queue, stream_name=queue, queue=queue)
+            # Every process of this broker consumes, clients too. With a durable consumer the
+            # second one could not start, in a queue group a client would swallow messages.
+            own = ConsumerConfig(deliver_policy=DeliverPolicy.NEW)
+            return PushBasedJetStreamBroker(
+                url, subject=queue, stream_name=queue, consumer_config=own
+            )
         case BrokerKind.JETSTREAM_PULL:
             return PullBasedJetStreamBroker(url, subject=queue, stream_name=queue, durable=queue)

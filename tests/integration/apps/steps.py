@@ -41,9 +41,7 @@ class Journal:
 
     def notes(self, step: str | None = None, what: str | None = None) -> list[Note]:
         return [
-            note
-            for note in self._read()
-            if step in (None, note.step) and what in (None, note.what)
+            note for note in self._read() if step in (None, note.step) and what in (None, note.what)
         ]
 
     def _read(self) -> Iterator[Note]:

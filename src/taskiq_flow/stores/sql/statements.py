@@ -230,7 +230,7 @@ BEAT = (
 
 _due_here = and_(
     s.slot.c.namespace == bindparam("namespace"),
-    one_of(s.slot.c.queue, "queues"),
+    s.slot.c.queue == bindparam("queue"),
     s.slot.c.due <= bindparam("now"),
 )
 

@@ -161,7 +161,7 @@ class SqlRunStore(RunStore):
         self._common.delays.learn(delays)
         pace_of = self._common.delays.pace_of
         wakes, freed = await self._change(
-            lambda s, told: waking.Waking(s, hold_until, pace_of, told).round(queues, limit)
+            lambda s, told: waking.Waking(s, hold_until, pace_of, told).wake_all(queues, limit)
         )
         return wakes + tuple(
             Wake(WakeKind.KICK, ready.address.run_id, ready=ready) for ready in freed

@@ -38,14 +38,25 @@ def beat(session: Session, lease: float) -> float:
 
 
 class Waking:
-    """One round of `due`."""
+    """One call of `due`."""
 
     def __init__(self, session: Session, hold_until: float, pace_of: PaceOf, told: Told) -> None:
         self._session, self._now = session, session.now
         self._hold_until, self._pace_of, self._told = hold_until, pace_of, told
+        self._opened_sleepers = False
 
-    def round(self, queues: Sequence[str], limit: int) -> tuple[Wake, ...]:
-        places = self._load(queues, limit)
+    def wake_all(self, queues: Sequence[str], limit: int) -> tuple[Wake, ...]:
+        """Wake what is due; a timer of no length that this opens is due at once, and so on."""
+        wakes: tuple[Wake, ...] = ()
+        for queue in queues:
+            self._opened_sleepers = True
+            while self._opened_sleepers and len(wakes) < limit:
+                self._opened_sleepers = False
+                wakes += self._round(queue, limit - len(wakes))
+        return wakes
+
+    def _round(self, queue: str, limit: int) -> tuple[Wake, ...]:
+        places = self._load(queue, limit)
         wakes = [wake for place in places for wake in self._wake(*place)]
         writes = Writes()
         for run in {place[0].rid: place[0] for place in places}.values():
@@ -53,11 +64,9 @@ class Waking:
         self._session.write(writes)
         return tuple(wakes)
 
-    def _load(self, queues: Sequence[str], limit: int) -> list[Place]:
+    def _load(self, queue: str, limit: int) -> list[Place]:
         """Lock the runs that have something due, then read what that is."""
-        found = self._session.rows(
-            statements.DUE_RUNS, queues=list(queues), now=self._now, limit=limit
-        )
+        found = self._session.rows(statements.DUE_RUNS, queue=queue, now=self._now, limit=limit)
         wanted = {(row[0], row[-2], row[-1]) for row in found}
         if not wanted:
             return []
@@ -68,7 +77,7 @@ class Waking:
         places: list[Place] = []
         slot_end = 3 + len(SLOT_CHANGES)
         for row in self._session.rows(
-            statements.DUE_PLACES, rids=list(runs), queues=list(queues), now=self._now
+            statements.DUE_PLACES, rids=list(runs), queue=queue, now=self._now
         ):
             rid, step, slot = row[:3]
             if (rid, step, slot) in wanted:
@@ -94,6 +103,7 @@ class Waking:
             effects = transitions.wake(run.state, (step, slot), self._now, pace, self._hold_until)
         if effects is None:
             return ()
+        self._opened_sleepers |= bool(effects.sleeping)
         ready = run.apply(effects)
         self._told.hear(run, effects)
         wakes = [Wake(WakeKind.KICK, run.run_id, ready=entry) for entry in ready]

@@ -43,6 +43,10 @@ class Host(Protocol):
         """Whether it stood still, or alone could not reach the store, at some time since then."""
         ...
 
+    def blocked(self, since: float) -> bool:
+        """Whether its event loop alone stood still at some time since then."""
+        ...
+
     def hindered(self, since: float) -> bool:
         """Whether anything kept it from hearing of a lost lease at some time since then."""
         ...
@@ -56,6 +60,7 @@ class Holding:
     address: Address
     host: Host
     items: tuple[int, ...]
+    claimed_at: float
     confirmed_at: float
     over: bool = False  # given back or recorded
     lost_at: float | None = None
@@ -130,7 +135,7 @@ class Ledger:
             self.violated(
                 "A token belongs to one claim", f"{token} of {known.address} now for {address}"
             )
-        holding = Holding(token, address, host, tuple(items), self.now)
+        holding = Holding(token, address, host, tuple(items), self.now, self.now)
         if token in self._given_up:
             # It overtook the start that it was to undo, or a second start came after it.
             self._failed_calls.setdefault(token, Counter())["release"] += 1
@@ -147,13 +152,18 @@ class Ledger:
         if holding is not None:
             holding.confirmed_at = self.now
 
-    def call_failed(self, host: Host, call: str, tokens: Iterable[str], *, outage: bool) -> None:
-        """A call with these tokens ended in an error, whether it was obeyed or not."""
+    def call_failed(
+        self, host: Host, call: str, tokens: Iterable[str], *, outage: bool, late: bool
+    ) -> None:
+        """A call with these tokens ended in an error, whether it was obeyed or not.
+
+        A late one is obeyed when nobody reckons with it any more.
+        """
         if call == "renew":
             self._failed_renewals.setdefault(host.name, []).append((self.now, outage))
             return
         for token in tokens:
-            self._failed_calls.setdefault(token, Counter())[call] += 1
+            self._failed_calls.setdefault(token, Counter())[call] += 2 if late else 1
 
     def given_back(self, token: str) -> None:
         """A release was asked for, whether there was something to give back or not."""
@@ -195,6 +205,8 @@ class Ledger:
         since, host = holding.confirmed_at, holding.host
         if not host.alive or host.disturbed(since) or self.rolled_back_at >= since:
             return True
+        if holding.confirmed_at == holding.claimed_at and host.blocked(since):
+            return True  # the grant came to a loop that stood still, and has not been seen
         # Who could not give it back, or for long did not hear of its grant, lets it run out.
         failed = self._failed_calls.get(holding.token, Counter())
         if failed["release"] or failed["start"] + failed["finish"] >= 2:
@@ -219,7 +231,7 @@ class Ledger:
         holding = self._claims.get((host.name, unit))
         if holding is None:
             self.violated("Code runs only with a lease", f"{unit} on {host.name}")
-            holding = Holding("", Address(*unit[:2], 0), host, (), self.now)
+            holding = Holding("", Address(*unit[:2], 0), host, (), self.now, self.now)
         age = self.now - holding.confirmed_at
         if age > self.lease_seconds / 2 + 0.001:
             self.violated(
@@ -228,7 +240,8 @@ class Ledger:
             )
         if self.truth.is_recorded(unit):
             self.violated("What is done is never run again", f"{unit} on {host.name}")
-        if not self.truth.may_begin(unit):
+        forgotten = self.rolled_back_at >= holding.confirmed_at
+        if not self.truth.may_begin(unit) and not forgotten:
             self.violated("A step runs after those that it needs", f"{unit} on {host.name}")
         for other in self.executions:
             if other.unit == unit:

@@ -242,7 +242,7 @@ class _Request:
             return
         if dice.throw(Fault.LATE_REQUEST, rates.per_call / 2):
             late = dice.random.uniform(0.0, 1.5) * self.wire.store.options.lease_seconds
-            self.later(TIMEOUT_SECONDS, lambda: self.fail("request late"))
+            self.later(TIMEOUT_SECONDS, lambda: self.fail("request late", late=True))
             self.later(TIMEOUT_SECONDS + late, self.obey)
             return
         self.lose_reply = dice.throw(Fault.LOST_REPLY, rates.per_call)
@@ -282,11 +282,13 @@ class _Request:
         work.close()
         raise RuntimeError(f"{self.name} of the memory store waits for something")
 
-    def fail(self, why: str, *, outage: bool = False) -> None:
+    def fail(self, why: str, *, outage: bool = False, late: bool = False) -> None:
         wire = self.wire
         wire.trace(f"{self.link.host.name} {self.name} {why}")
         wire.store.ledger.now = wire.loop.time()
-        wire.store.ledger.call_failed(self.link.host, self.name, self.tokens, outage=outage)
+        wire.store.ledger.call_failed(
+            self.link.host, self.name, self.tokens, outage=outage, late=late
+        )
         if not self.reply.done():
             self.reply.set_exception(StoreUnavailableError("simulated://", why))
             self.reply.exception()  # seen: whoever asked may be gone

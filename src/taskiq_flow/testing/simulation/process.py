@@ -120,7 +120,7 @@ class Process:
         self.operations = 0
         self.dies_at: int | None = None
         self._troubles: list[tuple[float, float]] = []
-        self._hindrances: list[tuple[float, float]] = []
+        self._blocks: list[tuple[float, float]] = []
         self.main = self._strand("main")
         self.keeper = self._strand("leases")
         self.threads = VirtualThreads(world.loop)
@@ -162,10 +162,12 @@ class Process:
     def disturbed(self, since: float) -> bool:
         return self.frozen or self.link.cut_off or any(end >= since for _, end in self._troubles)
 
+    def blocked(self, since: float) -> bool:
+        return self.main.frozen or any(end >= since for _, end in self._blocks)
+
     def hindered(self, since: float) -> bool:
-        blocked = any(end >= since for _, end in self._hindrances)
         away = self.world.wire.away or self.world.wire.was_away(since)
-        return self.main.frozen or blocked or away or self.disturbed(since)
+        return away or self.blocked(since) or self.disturbed(since)
 
     # -- what happens to it
 
@@ -218,7 +220,7 @@ class Process:
             return
         self.trace(f"{self.name} blocks its loop for {seconds:.1f} s")
         self.loop.freeze(self.main)
-        self._hindrances.append((self.loop.time(), self.loop.time() + seconds))
+        self._blocks.append((self.loop.time(), self.loop.time() + seconds))
         self._after(seconds, lambda: None if self.frozen else self.loop.thaw(self.main))
 
     def cut_off(self, seconds: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.exceptions import AbortPipeline
 from taskiq_flow.plan import PlanStep
-from taskiq_flow.testing.simulation.checks import Execution, Ledger, Unit
+from taskiq_flow.testing.simulation.checks import Execution, Host, Ledger, Unit
 from taskiq_flow.testing.simulation.clock import Strand, VirtualLoop, current_strand
 from taskiq_flow.testing.simulation.oracle import answer
 from taskiq_flow.testing.simulation.workload import Script, Work, Workload
@@ -20,23 +20,14 @@ class StepBroke(Exception):  # noqa: N818 - a fault, made on purpose
     """What a simulated step raises."""
 
 
-class Scene(Protocol):
+class Scene(Host, Protocol):
     """The simulated process that a function finds itself in."""
 
-    name: str
     loop: VirtualLoop
-    ledger: Ledger
     threads: VirtualThreads
 
     @property
-    def alive(self) -> bool: ...
-
-    @property
-    def frozen(self) -> bool: ...
-
-    def disturbed(self, since: float) -> bool: ...
-
-    def hindered(self, since: float) -> bool: ...
+    def ledger(self) -> Ledger: ...
 
     def work_of(self, run_id: str) -> Workload: ...
 

@@ -1,0 +1,56 @@
+"""How soon things happen on an idle worker, and that waiting in a step holds nobody up."""
+
+import statistics
+
+import pytest
+
+from taskiq_flow import Pipeline
+from tests.integration.workers.conftest import MakeApp
+
+
+async def test_a_retry_comes_when_it_is_due(make_app: MakeApp) -> None:
+    """A tenth of a second means 0.1 to 0.2 s, also with the jitter that lengthens it."""
+    app = make_app()
+    await app.start()
+
+    async with app.client() as client:
+        pipeline = Pipeline(client.broker, client["flaky"]).with_retry(3, delay=0.1, backoff=1)
+        for number in range(10):
+            task = await pipeline.kiq(f"run {number}", failures=2)
+            await task.wait_result(timeout=30)
+
+    tries = [note.at for note in app.journal.notes("flaky", "ran")]
+    gaps = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    waits = [gap for place, gap in enumerate(gaps) if place % 3 != 2]
+    assert len(waits) == 20
+    assert min(waits) >= 0.1
+    assert statistics.median(waits) <= 0.2
+
+
+async def test_a_step_may_start_another_run_and_wait_for_it(make_app: MakeApp) -> None:
+    """It takes one of the worker's places while it waits, so there has to be a second one."""
+    app = make_app()
+    await app.start("--max-async-tasks", "2")
+
+    async with app.client() as client:
+        task = await Pipeline(client.broker, client["start_another"]).kiq(1)
+
+        result = await task.wait_result(timeout=30)
+
+    assert result.return_value == 102
+
+
+@pytest.mark.slow
+async def test_a_long_step_on_an_idle_list_worker_runs_once_and_ends(make_app: MakeApp) -> None:
+    """redis-py's socket timeout of 5 s would kill an idle worker, and with it the step."""
+    app = make_app()
+    worker = await app.start()
+    pids = worker.child_pids
+
+    async with app.client() as client:
+        task = await Pipeline(client.broker, client["pause"]).kiq(8.0)
+        result = await task.wait_result(timeout=60)
+
+    assert result.return_value == "rested"
+    assert [note.what for note in app.journal.notes("pause")] == ["began", "ended"]
+    assert worker.child_pids == pids

@@ -1,0 +1,138 @@
+"""A limit is never exceeded, never lost, and taken whole or not at all."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskiq_flow.model.limits import RECHECK_SECONDS, LimitBook
+from taskiq_flow.model.records import Address, Limit
+
+LEASE = 10.0
+TWO = (Limit("two", most=2),)
+
+
+def who(number: int) -> Address:
+    return Address("run", number, 0)
+
+
+def take(
+    book: LimitBook, limits: tuple[Limit, ...], token: str, now: float = 0.0, number: int = 0
+) -> float | None:
+    return book.take(limits, token, who(number), now, LEASE)
+
+
+def test_as_many_hold_a_limit_as_it_allows() -> None:
+    book = LimitBook()
+
+    answers = [take(book, TWO, f"t{i}", number=i) for i in range(3)]
+
+    assert answers == [None, None, RECHECK_SECONDS]
+
+
+def test_limits_of_other_keys_do_not_count() -> None:
+    book = LimitBook()
+
+    assert take(book, (Limit("a", most=1),), "t1") is None
+    assert take(book, (Limit("b", most=1),), "t2") is None
+
+
+def test_who_leaves_wakes_who_waited_longest() -> None:
+    book = LimitBook()
+    for number in range(4):
+        take(book, TWO, f"t{number}", number=number)
+
+    assert book.leave(TWO, "t0") == [who(2)]
+    assert book.leave(TWO, "t0") == []
+    assert book.leave(TWO, "t1") == [who(3)]
+
+
+def test_who_asks_again_waits_in_its_old_place_and_only_once() -> None:
+    book = LimitBook()
+    for number in (0, 1, 2, 3, 2, 3, 2):
+        take(book, TWO, f"t{number}", number=number)
+
+    assert [book.leave(TWO, f"t{i}") for i in range(2)] == [[who(2)], [who(3)]]
+
+
+def test_who_got_in_no_longer_waits() -> None:
+    book = LimitBook()
+    for number in range(3):
+        take(book, TWO, f"t{number}", number=number)
+    book.leave(TWO, "t0")
+    take(book, TWO, "t2", number=2)
+
+    assert book.leave(TWO, "t1") == []
+
+
+def test_a_hold_ends_with_its_lease_unless_it_is_extended() -> None:
+    book = LimitBook()
+    take(book, TWO, "dead", now=0.0)
+    take(book, TWO, "alive", now=0.0)
+    book.extend(TWO, "alive", until=20.0)
+
+    assert take(book, TWO, "early", now=LEASE - 0.1) is not None
+    assert take(book, TWO, "next", now=LEASE) is None
+    assert take(book, TWO, "late", now=LEASE) is not None
+
+
+def test_extending_what_is_not_held_takes_nothing() -> None:
+    book = LimitBook()
+
+    book.extend(TWO, "stranger", until=100.0)
+
+    assert [take(book, TWO, f"t{i}") for i in range(2)] == [None, None]
+
+
+def test_of_several_limits_none_is_held_when_one_is_used_up() -> None:
+    book = LimitBook()
+    one, other = Limit("one", most=1), Limit("other", most=1)
+    take(book, (other,), "holder")
+
+    assert take(book, (one, other), "both", number=1) is not None
+    assert take(book, (one,), "single", number=2) is None
+
+
+def test_a_rate_lets_its_burst_go_and_then_one_at_a_time() -> None:
+    book = LimitBook()
+    rate = (Limit("rate", per_second=2.0, burst=3),)
+
+    assert [take(book, rate, "t") for _ in range(4)] == [None, None, None, 0.5]
+    assert take(book, rate, "t", now=0.5) is None
+    assert take(book, rate, "t", now=0.5) == 1.0
+
+
+def test_a_rate_does_not_save_more_than_its_burst() -> None:
+    book = LimitBook()
+    rate = (Limit("rate", per_second=2.0, burst=2),)
+    take(book, rate, "t")
+
+    answers = [take(book, rate, "t", now=1000.0) for _ in range(3)]
+
+    assert answers == [None, None, 1000.5]
+
+
+def test_of_several_limits_the_latest_says_when_to_look_again() -> None:
+    book = LimitBook()
+    both = (Limit("one", most=1), Limit("rate", per_second=0.25))
+    take(book, both, "holder")
+
+    assert take(book, both, "next") == 4.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["take", "leave", "wait"]))))
+def test_no_order_of_takes_and_leaves_exceeds_a_limit(moves: list[tuple[int, str]]) -> None:
+    book, now = LimitBook(), 0.0
+    holders: dict[str, float] = {}
+
+    for number, move in moves:
+        token = f"t{number}"
+        if move == "wait":
+            now += 3.0
+            holders = {held: until for held, until in holders.items() if until > now}
+        elif move == "leave":
+            book.leave(TWO, token)
+            holders.pop(token, None)
+        elif token not in holders:
+            granted = take(book, TWO, token, now, number) is None
+            assert granted is (len(holders) < 2)
+            if granted:
+                holders[token] = now + LEASE
