@@ -219,6 +219,7 @@ class Dispatcher:
                 return None  # it was stopped before it began
             lease.given_up = True
             lease.on_lost(LostReason.TAKEN)
+            child.add_done_callback(_taken_note_of)  # nobody awaits it any more
             raise
 
     async def _put_off(self, lease: Lease, delay_seconds: float) -> None:
@@ -365,6 +366,11 @@ def _once(acknowledge: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[
                 logger.warning("The broker did not take an acknowledgement: %r", error)
 
     return acknowledge_once
+
+
+def _taken_note_of(child: asyncio.Task[Any]) -> None:
+    if not child.cancelled():
+        child.exception()
 
 
 async def no_acknowledgement() -> None:

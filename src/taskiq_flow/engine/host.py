@@ -6,9 +6,12 @@ import inspect
 import logging
 import multiprocessing
 import os
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from taskiq import AsyncBroker, InMemoryBroker
@@ -17,6 +20,9 @@ from taskiq.receiver import Receiver
 from taskiq_flow.exceptions import ConfigurationError, UnsupportedHostError
 
 logger = logging.getLogger("taskiq_flow.engine")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def check_host() -> None:
@@ -86,11 +92,37 @@ def use_processes(broker: AsyncBroker, most: int | None) -> None:
             "executor='process' is for in-memory brokers; start other workers with "
             "`taskiq worker --use-process-pool`."
         )
-    pool = ProcessPoolExecutor(
-        max_workers=most or os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn")
+    pool = _Processes(
+        max_workers=most or os.cpu_count() or 1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
     )
     broker.executor.shutdown(wait=False)
     # InMemoryBroker has no option for it; its own shutdown() ends whatever executor it has.
     broker.executor = pool  # type: ignore[assignment]
     broker.receiver.executor = pool
     broker.receiver.is_process_pool = True
+
+
+class _Processes(ProcessPoolExecutor):
+    """A pool whose processes leave Ctrl-C to their parent, from their first moment on."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        # Processes are started in here, and inherit which signals this thread blocks.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _end_with_parent() -> None:
+    """Watch the parent: one that gets SIGKILL closes nothing that its pool would wait for."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in processes of the pool only"
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from taskiq_flow.model.records import Ready
 
-LOOK_SECONDS = 0.015
+LOOK_SECONDS = 0.02
 """When so much time has passed without the end of a slot, all that is left is sent on; while some
 end, half of it is, so that other workers help with many that are neither quick nor slow."""
 
@@ -41,6 +41,7 @@ class Spread:
     _lanes: int = 1
     _ended: int = 0
     _ended_before: int = 0
+    _was_late: bool = False
     _looking: asyncio.TimerHandle | None = None
 
     async def work_off(self) -> None:
@@ -77,6 +78,14 @@ class Spread:
     def _look(self) -> None:
         if not self.slots:
             return
+        assert self._looking is not None
+        late = asyncio.get_running_loop().time() - self._looking.when() > LOOK_SECONDS / 2
+        if late and not self._was_late:
+            # The process stood still, or was kept busy: that says nothing of these slots.
+            self._was_late = True
+            self._look_later()
+            return
+        self._was_late = False
         left = list(self.slots)
         self.slots.clear()
         if self._ended == self._ended_before:

@@ -286,8 +286,17 @@ class MemoryRunStore(RunStore):
                     run = data.runs.get(run_id)
                     if run is not None and run.queued.get((step, number)) == when:
                         del run.queued[step, number]
-                        wakes.extend(self._wake(run, (step, number), now))
+                        if self._is_due(run, (step, number), when):
+                            wakes.extend(self._wake(run, (step, number), now))
             return tuple(wakes)
+
+    def _is_due(self, run: _Run, at: tuple[int, int], when: float) -> bool:
+        """Whether an entry tells the truth; a slot that is due later is queued for then."""
+        slot = run.state.slots.get(at)
+        if slot is None or slot.due is None or slot.due <= when or run.state.status.is_final:
+            return True
+        self._queue(run, at, slot.due)
+        return False
 
     def _wake(self, run: _Run, at: tuple[int, int], now: float) -> Iterable[Wake]:
         if at[0] in (PUBLISH, NOTIFY):
