@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple, get_type_hints
 
 from taskiq_flow.codec import decode, encode
-from taskiq_flow.exceptions import UndecodableValueError
 from taskiq_flow.compile.builtin import StepOption
+from taskiq_flow.exceptions import UndecodableValueError
 from taskiq_flow.model.records import NONE_VALUE, ItemMark, Value
 from taskiq_flow.plan import (
     Binding,

@@ -14,12 +14,12 @@ from typing import Any, cast
 
 from taskiq import AsyncBroker, TaskiqMessage, TaskiqResult
 
-from taskiq_flow.compile.builtin import BUILTINS, StepOption
 from taskiq_flow.codec import decode, encode, encode_error
+from taskiq_flow.compile.builtin import BUILTINS, StepOption
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import Flag, PipelineContext
-from taskiq_flow.engine.asking import ask
 from taskiq_flow.dataflow import split_outputs
+from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.invoke import (
     Invoker,
     StepMessage,
@@ -522,7 +522,8 @@ def _lone(place: str | int | None, args: list[Any], kwargs: dict[str, Any]) -> l
     if place is None:
         return None
     value = args[place] if isinstance(place, int) else kwargs.get(place)
-    return value if isinstance(value, list) and len(value) == 1 else None
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    return items if len(items) == 1 else None
 
 
 def _given_back(value: Any) -> TaskiqResult[Any]:
