@@ -69,8 +69,10 @@ class PipelineMiddleware(TaskiqMiddleware):
                 f"Unknown setting {', '.join(sorted(unknown))}; "
                 f"known are {', '.join(sorted(TaskiqFlowConfig.model_fields))}."
             )
-        given = {} if config is None else config.model_dump(exclude_unset=True)
-        self.config = TaskiqFlowConfig(**{**given, **settings})
+        if config is None or settings:
+            given = {} if config is None else config.model_dump(exclude_unset=True)
+            config = TaskiqFlowConfig(**{**given, **settings})
+        self.config = config
         self.tracking = tracking
         self._store = store
         self._executor, self._max_processes = executor, max_processes

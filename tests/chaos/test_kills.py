@@ -18,6 +18,7 @@ LONG = os.environ.get("TASKIQ_FLOW_CHAOS") == "long"
 RUNS = 200
 KILL_SECONDS = 60 if LONG else 12
 SEEDS = range(5) if LONG else range(1)
+LEASE = 5
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -93,18 +94,21 @@ def test_a_killed_workers_step_is_taken_over_within_the_lease_and_two_seconds(
         redis=redis_url,
         store=redis_url,
         namespace=namespace,
-        long="30",
+        long="60",
+        # Not shorter: a store that a busy machine has not asked for half a lease counts as having
+        # been away, and gives leases another one.
+        lease=str(LEASE),
     ) as workers:
         first = workers.start_worker()
         client = workers.run_client(-1, 0, started)  # starts one long step, see `app.start`
         client.wait(60)
         wait_until(lambda: len(workers.bodies()) == 1, 60, "the step to begin")
         workers.start_worker()
-        time.sleep(4)  # the second worker is up and has looked for what is due
+        time.sleep(6)  # the second worker is up and has looked for what is due
 
         workers.kill(first)
         killed = max(workers.killed_at.values())
         wait_until(lambda: len(workers.bodies()) == 2, 20, "another worker to take the step over")
         again = workers.bodies()[1].begin
 
-    assert again - killed <= 2.0 + 2.0
+    assert again - killed <= LEASE + 2.0

@@ -38,6 +38,13 @@ REFUSING = (
 """Errors by which a server says that it takes no writes, or none of ours; nothing was changed."""
 
 
+AT_ONCE = 1000
+"""So many answers are handed out in one turn of the event loop.
+
+Callers whose answers came together would ask again together: then the server and this process
+would work by turns, and each wait for the other."""
+
+
 class ReplyError(Exception):
     """The server answered with an error that is about the command."""
 
@@ -79,6 +86,7 @@ class RedisWire(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=ReplyError)
         self._unsent: deque[_Request] = deque()
         self._sent: deque[_Request] = deque()
+        self._answered: deque[tuple[_Request, Any]] = deque()
         self._connecting: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._flushing = False

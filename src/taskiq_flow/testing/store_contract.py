@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from taskiq_flow.testing.contract_fanout import (
-    LimitContract,
-    MapContract,
-    SequenceContract,
-    WaitingContract,
-)
-from taskiq_flow.testing.contract_life import (
-    ClaimContract,
-    CreationContract,
-    FailureContract,
-    LossContract,
-    OutcomeContract,
-)
-from taskiq_flow.testing.contract_reading import (
-    EventContract,
-    ListingContract,
-    NeighbourContract,
-    NoteContract,
-    OutboxContract,
-    SnapshotContract,
-    ValueContract,
-)
+from taskiq_flow.testing.contract.claims import ClaimContract
+from taskiq_flow.testing.contract.creation import CreationContract
+from taskiq_flow.testing.contract.events import EventContract
+from taskiq_flow.testing.contract.failures import FailureContract
+from taskiq_flow.testing.contract.limits import LimitContract
+from taskiq_flow.testing.contract.listings import ListingContract
+from taskiq_flow.testing.contract.losses import LossContract
+from taskiq_flow.testing.contract.maps import MapContract
+from taskiq_flow.testing.contract.neighbours import NeighbourContract
+from taskiq_flow.testing.contract.notes import NoteContract
+from taskiq_flow.testing.contract.outbox import OutboxContract
+from taskiq_flow.testing.contract.outcomes import OutcomeContract
+from taskiq_flow.testing.contract.sequences import SequenceContract
+from taskiq_flow.testing.contract.snapshots import SnapshotContract
+from taskiq_flow.testing.contract.values import ValueContract
+from taskiq_flow.testing.contract.waiting import WaitingContract
 
 
 class RunStoreContract(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from taskiq import AsyncBroker
+from taskiq import AsyncBroker, Context, TaskiqDepends
 
 from taskiq_flow import Pipeline
 from taskiq_flow.context import PipelineContext
@@ -121,12 +121,60 @@ async def pause(seconds: float) -> str:
     return "rested"
 
 
+async def pause_once() -> str:
+    """Wait for ever the first time that it is called, and not at all the second time."""
+    before = len(journal.notes("pause_once", "began"))
+    journal.write("pause_once", "began")
+    if before:
+        return "second time"
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        journal.write("pause_once", "cancelled")
+        raise
+    return "never"
+
+
 def hold(seconds: float, context: PipelineContext) -> str:
     """Block a thread; note when it begins and ends."""
     journal.write("hold", "began", context.attempt)
     time.sleep(seconds)
     journal.write("hold", "ended", context.attempt)
     return "held"
+
+
+async def asks_again(key: str, context: Context = TaskiqDepends()) -> str:
+    """Ask to be run again the first time."""
+    before = [note for note in journal.notes("asks_again", "ran") if note.key == key]
+    journal.write("asks_again", "ran", key)
+    if not before:
+        await context.requeue()
+    return "once more"
+
+
+async def opened() -> AsyncIterator[str]:
+    """A resource that is closed when its step has ended."""
+    journal.write("opened", "opened")
+    yield "resource"
+    journal.write("opened", "closed")
+
+
+async def breaks_on_close() -> AsyncIterator[str]:
+    yield "resource"
+    raise OSError("the resource does not close")
+
+
+async def uses(
+    value: int,
+    resource: str = TaskiqDepends(opened),
+    context: Context = TaskiqDepends(),
+) -> list[Any]:
+    return [value, resource, context.message.task_name, context.is_ackable]
+
+
+async def uses_what_breaks(value: int, resource: str = TaskiqDepends(breaks_on_close)) -> int:
+    journal.write("uses_what_breaks", "ran")
+    return value
 
 
 async def start_another(value: int, context: PipelineContext) -> int:
@@ -143,7 +191,7 @@ FUNCTIONS = {
     function.__name__: function
     for function in (
         add, add_noted, where, numbers, stream, square, total, left, right, join, fails, flaky,
-        pause, hold, start_another,
+        pause, pause_once, hold, start_another, asks_again, uses, uses_what_breaks,
     )
 }  # fmt: skip
 

@@ -23,6 +23,9 @@ SERVER_OF = {
 QUICK = {"lease_seconds": 2.0, "kick_seconds": 2.0}
 """Settings by which what stood still is found soon."""
 
+LOG_CHARACTERS = 20_000
+"""So much of the end of a worker's log is shown with a failure."""
+
 apps_key = pytest.StashKey[list[App]]()
 
 MakeApp = Callable[..., App]
@@ -122,5 +125,7 @@ def pytest_runtest_makereport(
         apps = [*item.stash.get(apps_key, []), *(one for one in taken if isinstance(one, App))]
         for app in apps:
             for number, worker in enumerate(app.workers, 1):
-                report.sections.append((f"{app.settings.broker} worker {number}", worker.log))
+                report.sections.append(
+                    (f"{app.settings.broker} worker {number}", worker.log[-LOG_CHARACTERS:])
+                )
     return report

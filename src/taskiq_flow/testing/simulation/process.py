@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
+from taskiq.decor import AsyncTaskiqDecoratedTask
 from taskiq.receiver import Receiver
 
 from taskiq_flow.codec import encode
@@ -68,6 +70,9 @@ class TaskKeeper(LeaseKeeper):
 
     def stop(self) -> None:
         self._stop.set()
+
+    async def _rest(self, stop: threading.Event, seconds: float) -> None:
+        await asyncio.sleep(seconds)  # at once: the thread looks often only to end soon
 
 
 class RudeMiddleware(TaskiqMiddleware):
@@ -248,10 +253,10 @@ class Worker(Process):
         super().__init__(world, name, is_worker=True)
         for work, function in FUNCTIONS.items():
             if work not in lacks:
-                self.broker.register_task(function, task_name=work)
-        self.receiver = Receiver(
-            self.broker, executor=self.threads, max_async_tasks=most_at_once, run_startup=False
-        )
+                # Not by register_task(), which reads the type hints each time.
+                task = AsyncTaskiqDecoratedTask[Any, Any](self.broker, work, function, {})
+                self.broker.local_task_registry[work] = task
+        self.receiver = _receiver(self.broker, self.threads, most_at_once)
         self.free = asyncio.Semaphore(most_at_once)
         self.callbacks: list[asyncio.Task[None]] = []
         self.taking = False
@@ -339,6 +344,25 @@ class Worker(Process):
             "calls": len(self.runtime.dispatcher.runner.calls),
             "tasks": len(self.main.going) - services,
         }
+
+
+_prepared: list[Receiver] = []
+
+
+def _receiver(broker: SimulatedBroker, threads: VirtualThreads, most_at_once: int) -> Receiver:
+    """Taskiq's receiver; what it finds out of the functions' signatures is found out once."""
+    tasks = broker.local_task_registry
+    broker.local_task_registry = {} if _prepared else tasks
+    receiver = Receiver(broker, executor=threads, max_async_tasks=most_at_once, run_startup=False)
+    broker.local_task_registry = tasks
+    if not _prepared and len(tasks) > len(FUNCTIONS):
+        _prepared.append(receiver)
+    for known in _prepared:
+        receiver.known_tasks = known.known_tasks
+        receiver.task_signatures = known.task_signatures
+        receiver.task_hints = known.task_hints
+        receiver.dependency_graphs = known.dependency_graphs
+    return receiver
 
 
 class Client(Process):

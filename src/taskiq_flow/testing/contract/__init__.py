@@ -1,0 +1,1 @@
+"""The contract of a run store, one part a module."""
