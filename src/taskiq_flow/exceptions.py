@@ -185,6 +185,9 @@ class InvalidTaskOptionError(ConfigurationError):
 class InvalidOutputError(ConfigurationError):
     """The outputs of a graph contradict each other."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
 
 class DuplicateOutputError(InvalidOutputError):
     """Two steps write the same name, so a reader could not know which it gets."""

@@ -117,8 +117,11 @@ async def join(left: int, right: int, context: PipelineContext) -> int:
 chain = Pipeline(broker, add)
 for _ in range(7):
     chain.call_next(add)
-retried = Pipeline(broker, flaky).call_next(blocking).call_next(flaky).with_retry(
-    max_attempts=5, delay=0.05
+retried = (
+    Pipeline(broker, flaky)
+    .call_next(blocking)
+    .call_next(flaky)
+    .with_retry(max_attempts=5, delay=0.05)
 )
 mapped = Pipeline(broker, spread).map(add, max_parallel=3).call_next(total)
 diamond = DataflowPipeline.from_tasks(broker, [root, left, right, join])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,16 +123,11 @@ def cluster(directory: Path, *options: str, **settings: str) -> Iterator[Cluster
 
 def overlaps(bodies: list[Body]) -> list[tuple[Body, Body]]:
     """Pairs of executions of one unit that were going at the same time."""
-    by_unit: dict[str, list[Body]] = {}
-    for body in bodies:
-        by_unit.setdefault(body.unit, []).append(body)
+    ordered = sorted(bodies, key=lambda body: (body.unit, body.begin))
     return [
         (earlier, later)
-        for unit in by_unit.values()
-        for earlier, later in zip(
-            sorted(unit, key=lambda b: b.begin), sorted(unit, key=lambda b: b.begin)[1:], strict=False
-        )
-        if earlier.end is None or later.begin < earlier.end
+        for earlier, later in pairwise(ordered)
+        if earlier.unit == later.unit and (earlier.end is None or later.begin < earlier.end)
     ]
 
 

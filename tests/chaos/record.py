@@ -74,9 +74,7 @@ async def _judge(url: str, namespace: str, runs: list[Started]) -> Verdict:
         elif repr(outcome.value) != run.expected:
             wrong[run.run_id] = f"{outcome.value!r} instead of {run.expected}"
         events = await store.events(run.run_id)
-        counts = Counter(
-            event.step for event in events if event.type is EventType.STEP_COMPLETED
-        )
+        counts = Counter(event.step for event in events if event.type is EventType.STEP_COMPLETED)
         repeated = [step for step, count in counts.items() if step is not None and count != 1]
         if repeated or [event.seq for event in events] != list(range(1, len(events) + 1)):
             twice[run.run_id] = repeated

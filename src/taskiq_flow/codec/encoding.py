@@ -38,9 +38,14 @@ CHECKED: frozenset[type] = frozenset({NoneType, bool})
 _STRINGS: frozenset[type] = frozenset({str})
 _COLLECTIONS: frozenset[type] = frozenset({list, tuple, set, frozenset})
 
-to_json = json.JSONEncoder(
+_encode = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 ).encode
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    int: int.__repr__,
+}
 
 _PLAIN_DATA = "return plain data instead, or teach the codec this class with register_codec()"
 
@@ -58,6 +63,15 @@ def to_tagged(value: object, where: str, trusted: frozenset[type]) -> object:
         return walk.value(value, None)
     except RecursionError as error:
         walk.refuse(value, None, "its nesting exhausts the call stack; flatten it", error)
+
+
+def to_json(plain: object) -> str:
+    """Write a JSON form; the commonest ones without an encoder, which is made anew each time.
+
+    Raises:
+        ValueError: A float is not finite, or an integer is too long for decimal text.
+    """
+    return _WRITERS.get(type(plain), _encode)(plain)
 
 
 def register_dump(cls: type, tag: str, dump: Callable[[Any], object]) -> None:

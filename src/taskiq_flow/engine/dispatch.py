@@ -16,7 +16,7 @@ from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
-from taskiq_flow.engine.spread import Spread
+from taskiq_flow.engine.spread import Pace, Spread
 from taskiq_flow.engine.work import Interrupted, StepRunner
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import (
@@ -79,6 +79,7 @@ class Dispatcher:
     random: random.Random = field(default_factory=random.Random)
     new_token: Callable[[], str] = new_token
     _clock_offset: float = 0.0
+    _pace: Pace = field(default_factory=Pace)
     _messages: set[asyncio.Task[Any]] = field(default_factory=set["asyncio.Task[Any]"])
     _background: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
 
@@ -128,7 +129,8 @@ class Dispatcher:
 
     async def _spread(self, slots: deque[Ready], work: Callable[[Ready], Awaitable[None]]) -> None:
         receiver = self.runner.invoker.receiver
-        spread = Spread(slots, work, self._send_on, None if receiver is None else receiver.sem)
+        room = None if receiver is None else receiver.sem
+        spread = Spread(slots, work, self._send_on, room, self._pace)
         if self.sender.awaits_in_place:
             spread.most_lanes = 1
         await spread.work_off()

@@ -69,7 +69,10 @@ class Recovery:
         return min(LOOK_SECONDS, self.store.options.lease_seconds / 4)
 
     async def look(self) -> int:
-        """Wake all that is due now; returns how much that was."""
+        """Wake all that is due now; returns how much that was.
+
+        While the broker takes nothing, no more than one page is claimed at a time.
+        """
         found = 0
         if self._unsent:
             await self._send(list(self._unsent.values()))
@@ -77,7 +80,7 @@ class Recovery:
             wakes = await self.store.due(self.queues(), limit=CLAIM)
             found += len(wakes)
             await self._wake(wakes)
-            if len(wakes) < CLAIM:
+            if len(wakes) < CLAIM or self._unsent:
                 return found
 
     async def _wake(self, wakes: Sequence[Wake]) -> None:

@@ -31,14 +31,14 @@ def queue_key(broker: AsyncBroker, labels: Mapping[str, Any] | None = None) -> s
 
 def own_queues(broker: AsyncBroker) -> tuple[str, ...]:
     """The queues that a worker of this broker takes messages from."""
+    if isinstance(broker, InMemoryBroker):
+        return (queue_key(broker),)
     names = _task_queues(broker) or (_queue(broker, {}), *getattr(broker, "additional_streams", ()))
     return tuple(_key(broker, name) for name in names)
 
 
 def served_queues(broker: AsyncBroker, labels: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The queues that this process can send to: its own, and those its tasks name."""
-    if isinstance(broker, InMemoryBroker):
-        return (queue_key(broker),)
     named = (queue_key(broker, each) for each in labels)
     return tuple(dict.fromkeys((*own_queues(broker), *named)))
 

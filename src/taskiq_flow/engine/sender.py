@@ -65,7 +65,7 @@ class Sender:
             return []
         if apart or isinstance(self.broker, InMemoryBroker) or self._is_seen_on_its_way():
             return await self._send_batches(own, apart=apart)
-        unsent = await self._together.add(own)
+        unsent = frozenset(await self._together.add(own))
         return [entry for entry in own if entry in unsent] if unsent else []
 
     async def _send_batches(self, ready: list[Ready], *, apart: bool = False) -> list[Ready]:
@@ -81,12 +81,17 @@ class Sender:
             except Exception as error:  # noqa: BLE001 - any broker, any error
                 unsent.extend(batch)
                 hangs = isinstance(error, TimeoutError)
+                why = (
+                    f"no answer for {self._patience} s"
+                    if hangs
+                    else f"{error.__cause__ or error!r}"
+                )
                 logger.warning(
                     "The broker did not take a message for %d step(s) of run %s; "
-                    "the store sends it again when the broker is back: %r",
+                    "the store sends it again when the broker is back: %s",
                     len(batch),
                     batch[0].address.run_id,
-                    error.__cause__ or error,
+                    why,
                 )
         return unsent
 

@@ -14,16 +14,35 @@ from dataclasses import dataclass
 from taskiq_flow.model.records import Ready
 
 LOOK_SECONDS = 0.02
-"""When so much time has passed without the end of a slot, all that is left is sent on; while some
-end, half of it is, so that other workers help with many that are neither quick nor slow."""
+"""When so much time has passed without the end of a slot, all that is left is sent on."""
 
 SHARES = 8
 """In how many messages all that is left is sent on; who gets one shares it again."""
+
+BUSY_SECONDS = 0.002
+"""A loop that is late by more has much to do itself: that a slot has not ended says nothing of it.
+
+Then, and while slots do end, half of what is left is sent on, of one message at a time: others
+that are idle help, and where nobody is, it costs little."""
 
 MOST_LANES = 16
 """So many slots of one message are worked on side by side, that the store's answers come together.
 
 One more with every slot that ends, so that slow ones are not claimed before anybody knows it."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How often this worker sends on half of a message, of all that it works on."""
+
+    _next: float = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether that is due; then it is not again for a while."""
+        if now < self._next:
+            return False
+        self._next = now + LOOK_SECONDS
+        return True
 
 
 @dataclass(slots=True)
@@ -37,11 +56,11 @@ class Spread:
     work: Callable[[Ready], Awaitable[None]]
     send_on: Callable[[Sequence[Sequence[Ready]]], None]
     room: asyncio.Semaphore | None
+    pace: Pace
     most_lanes: int = MOST_LANES
     _lanes: int = 1
     _ended: int = 0
     _ended_before: int = 0
-    _was_late: bool = False
     _looking: asyncio.TimerHandle | None = None
 
     async def work_off(self) -> None:
@@ -79,21 +98,18 @@ class Spread:
         if not self.slots:
             return
         assert self._looking is not None
-        late = asyncio.get_running_loop().time() - self._looking.when() > LOOK_SECONDS / 2
-        if late and not self._was_late:
-            # The process stood still, or was kept busy: that says nothing of these slots.
-            self._was_late = True
-            self._look_later()
-            return
-        self._was_late = False
+        now = asyncio.get_running_loop().time()
+        is_busy = now - self._looking.when() > BUSY_SECONDS
+        has_moved, self._ended_before = self._ended > self._ended_before, self._ended
         left = list(self.slots)
-        self.slots.clear()
-        if self._ended == self._ended_before:
+        if not has_moved and not is_busy:
+            self.slots.clear()
             size = -(-len(left) // SHARES)
             self.send_on([left[at : at + size] for at in range(0, len(left), size)])
             return
-        self._ended_before = self._ended
-        kept = len(left) // 2
-        self.slots.extend(left[:kept])
-        self.send_on([left[kept:]])
+        if self.pace.allows(now):
+            kept = len(left) // 2
+            self.slots.clear()
+            self.slots.extend(left[:kept])
+            self.send_on([left[kept:]])
         self._look_later()

@@ -207,9 +207,7 @@ class StepRunner:
 
     async def _page(self, run_id: str, value: SequenceValue, start: int) -> list[bytes | None]:
         stop = min(start + CHUNK, value.length)
-        return await ask(
-            lambda: self.store.items(run_id, value.key, start, stop), self.random
-        )
+        return await ask(lambda: self.store.items(run_id, value.key, start, stop), self.random)
 
     # -- maps
 
@@ -251,9 +249,7 @@ class StepRunner:
         self, grant: Grant, lease: Lease, key: int, start: int, chunk: list[bytes]
     ) -> None:
         held = Held(grant.address, lease.token)
-        if not await ask(
-            lambda: self.store.put_items(held, key, start, chunk), self.random
-        ):
+        if not await ask(lambda: self.store.put_items(held, key, start, chunk), self.random):
             raise Interrupted
 
     async def confirm(self, lease: Lease) -> None:

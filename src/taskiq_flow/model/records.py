@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
 class RunStatus(StrEnum):
@@ -17,12 +17,10 @@ class RunStatus(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
-    @property
-    def is_final(self) -> bool:
-        return self in _FINAL_RUN
+    is_final: bool
 
-
-_FINAL_RUN = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+    def __init__(self, word: str) -> None:
+        self.is_final = word in {"COMPLETED", "FAILED", "CANCELLED"}
 
 
 class StepStatus(StrEnum):
@@ -37,14 +35,10 @@ class StepStatus(StrEnum):
     SKIPPED = "SKIPPED"
     CANCELLED = "CANCELLED"  # its run ended first
 
-    @property
-    def is_final(self) -> bool:
-        return self in _FINAL_STEP
+    is_final: bool
 
-
-_FINAL_STEP = frozenset(
-    {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}
-)
+    def __init__(self, word: str) -> None:
+        self.is_final = word in {"COMPLETED", "FAILED", "SKIPPED", "CANCELLED"}
 
 
 class StepKind(StrEnum):
@@ -136,6 +130,8 @@ class SequenceValue(NamedTuple):
 
 Value: TypeAlias = bytes | SequenceValue
 
+_NOTHING: Mapping[int, Any] = {}
+
 
 def bound_items_key(step: int) -> int:
     """The key of items that a map step was given itself; outputs have keys from 0 up,
@@ -143,8 +139,7 @@ def bound_items_key(step: int) -> int:
     return -1_000_000_000 - step
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run to be stored; ``inputs`` by negative key, ``lengths`` of items bound at the start.
 
     ``key`` is the name under which only one run may be going at a time. ``tick`` is unique for
@@ -161,9 +156,9 @@ class NewRun:
     name: str = ""
     key: str | None = None
     tags: tuple[str, ...] = ()
-    inputs: Mapping[int, bytes] = field(default_factory=dict[int, bytes])
-    lengths: Mapping[int, int] = field(default_factory=dict[int, int])
-    done: Mapping[int, Value] = field(default_factory=dict[int, Value])
+    inputs: Mapping[int, bytes] = _NOTHING
+    lengths: Mapping[int, int] = _NOTHING
+    done: Mapping[int, Value] = _NOTHING
     timeout_seconds: float | None = None
     max_parallel: int | None = None
     publish: bool = False
@@ -430,8 +425,7 @@ class StepSnapshot:
     progress: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunSnapshot:
+class RunSnapshot(NamedTuple):
     """A run as it stands, without its plan and values (and without steps in a listing)."""
 
     run_id: str

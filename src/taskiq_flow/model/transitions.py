@@ -56,6 +56,18 @@ KICK_DOUBLINGS = 6
 """A lost message is sent again after 1, 2, 4 … 64 times the base, so a backlog is not doubled."""
 
 
+_STEP_ENDS = {
+    StepStatus.COMPLETED: EventType.STEP_COMPLETED,
+    StepStatus.FAILED: EventType.STEP_FAILED,
+    StepStatus.SKIPPED: EventType.STEP_SKIPPED,
+}
+_RUN_ENDS = {
+    RunStatus.COMPLETED: EventType.RUN_COMPLETED,
+    RunStatus.FAILED: EventType.RUN_FAILED,
+    RunStatus.CANCELLED: EventType.RUN_CANCELLED,
+}
+
+
 class Pace(NamedTuple):
     """The times that a store works with, in seconds: a lease, and the base of re-kicks."""
 
@@ -483,7 +495,7 @@ def _claim_of(step: StepState, at: tuple[int, int], slot: SlotState) -> Claim:
         step=at[0],
         slot=at[1],
         token=slot.token or "",
-        items=tuple((index, step.attempts.get(index, 0)) for index in slot.items),
+        items=tuple([(index, step.attempts.get(index, 0)) for index in slot.items]),
         expand=step.record.kind is StepKind.MAP and step.length is None,
     )
 
@@ -724,13 +736,9 @@ def _settle_steps(
             status = StepStatus.COMPLETED
         step.status, step.ended_at, step.retry_at = status, now, None
         run.remaining -= 1
-        event = {
-            StepStatus.COMPLETED: EventType.STEP_COMPLETED,
-            StepStatus.FAILED: EventType.STEP_FAILED,
-        }.get(status, EventType.STEP_SKIPPED)
         skips = status is StepStatus.SKIPPED
         tries = 0 if skips else step.attempt + (status is StepStatus.COMPLETED)
-        effects.events.append((event, index, None, tries, ""))
+        effects.events.append((_STEP_ENDS[status], index, None, tries, ""))
         for successor in step.record.successors:
             follower = run.steps[successor]
             follower.waiting_for -= 1
@@ -788,8 +796,4 @@ def _end(
     effects.ended = True
     effects.ready.clear()
     effects.claim = None
-    event = {
-        RunStatus.COMPLETED: EventType.RUN_COMPLETED,
-        RunStatus.FAILED: EventType.RUN_FAILED,
-    }.get(status, EventType.RUN_CANCELLED)
-    effects.events.append((event, None, None, 0, reason or ""))
+    effects.events.append((_RUN_ENDS[status], None, None, 0, reason or ""))

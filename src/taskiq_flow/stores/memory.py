@@ -46,7 +46,14 @@ from taskiq_flow.model.records import (
     WorkerRecord,
     bound_items_key,
 )
-from taskiq_flow.model.state import Claim, Effects, RunState, SlotStatus
+from taskiq_flow.model.state import (
+    Claim,
+    Effects,
+    RunState,
+    SlotStatus,
+    new_dict,
+    new_list,
+)
 from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
 
 LOG_LINES = 10_000
@@ -65,6 +72,8 @@ DEADLINE, PUBLISH, NOTIFY = -1, -2, -3
 _Event: TypeAlias = tuple[str, int, float, str, int | None, int | None, int, str]
 """An `EventRecord` with its type as a word."""
 
+_WORDS = {kind: kind.value for kind in EventType}
+
 
 @dataclass(slots=True)
 class _Run:
@@ -73,14 +82,21 @@ class _Run:
     new: NewRun
     state: RunState
     values: dict[int, bytes]
-    items: dict[int, dict[int, bytes]] = field(default_factory=dict[int, dict[int, bytes]])
-    events: list[_Event] = field(default_factory=list["_Event"])
+    items: dict[int, dict[int, bytes]]
+    events: list[_Event] = field(default_factory=new_list)
+    queued: dict[tuple[int, int], float] = field(default_factory=new_dict)
+    unsettled: tuple[WakeKind, ...] = ()  # in the order in which it is settled
+    pending: bool = False  # counts against its backlog
+    notes: _Notes | None = None  # most runs leave none
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What the steps of a run say while they run."""
+
+    progress: dict[int, bytes] = field(default_factory=new_dict)
     log: deque[bytes] = field(default_factory=lambda: deque[bytes](maxlen=LOG_LINES))
     logged: int = 0
-    progress: dict[int, bytes] = field(default_factory=dict[int, bytes])
-    queued: dict[tuple[int, int], float] = field(default_factory=dict[tuple[int, int], float])
-    unsettled: set[WakeKind] = field(default_factory=set[WakeKind])
-    pending: bool = False  # counts against its backlog
 
 
 @dataclass(slots=True)
@@ -320,15 +336,13 @@ class MemoryRunStore(RunStore):
         return wakes
 
     def _unsettled(self, run: _Run) -> tuple[Wake, ...]:
-        return tuple(
-            Wake(kind, run.new.run_id, parent=run.new.parent) for kind in sorted(run.unsettled)
-        )
+        return tuple(Wake(kind, run.new.run_id, parent=run.new.parent) for kind in run.unsettled)
 
     async def settle(self, run_id: str, kind: WakeKind) -> None:
         with self._data.lock:
             run = self._data.runs.get(run_id)
             if run is not None:
-                run.unsettled.discard(kind)
+                run.unsettled = tuple(left for left in run.unsettled if left is not kind)
 
     async def cancel(self, run_id: str, reason: str) -> bool:
         return (
@@ -367,7 +381,9 @@ class MemoryRunStore(RunStore):
             run.values.update(effects.values)
         if effects.events:
             self._record(run, effects, now)
-        for at in (*effects.ready, *effects.sleeping):
+        for at in effects.ready:
+            self._queue_slot(run, at)
+        for at in effects.sleeping:
             self._queue_slot(run, at)
         ready = self._ready(run, effects.ready)
         for address in effects.freed:
@@ -385,7 +401,7 @@ class MemoryRunStore(RunStore):
         events, feed = run.events, self._data.feed
         for kind, step, number, attempt, detail in effects.events:
             # The word and not the member: a tuple of plain values costs the collector nothing.
-            event = (run_id, len(events) + 1, now, kind.value, step, number, attempt, detail)
+            event = (run_id, len(events) + 1, now, _WORDS[kind], step, number, attempt, detail)
             events.append(event)
             feed.append(event)
         self._data.fed += len(effects.events)
@@ -398,12 +414,12 @@ class MemoryRunStore(RunStore):
         return () if effects is None else self._apply(run, effects, now)
 
     def _end(self, run: _Run, now: float) -> None:
-        if run.new.publish:
-            run.unsettled.add(WakeKind.PUBLISH)
-            self._queue(run, (PUBLISH, 0), now + PUBLISH_AGAIN_SECONDS)
         if run.new.parent is not None:
-            run.unsettled.add(WakeKind.NOTIFY)
+            run.unsettled += (WakeKind.NOTIFY,)
             self._queue(run, (NOTIFY, 0), now + PUBLISH_AGAIN_SECONDS)
+        if run.new.publish:
+            run.unsettled += (WakeKind.PUBLISH,)
+            self._queue(run, (PUBLISH, 0), now + PUBLISH_AGAIN_SECONDS)
         for listener in self._data.listeners:
             listener(run.new.run_id, run.state.status)
         self._data.ended[run.new.run_id] = None
@@ -433,7 +449,9 @@ class MemoryRunStore(RunStore):
         queue = run.new.steps[at[0]].queue if at[0] >= 0 else run.new.queue
         heapq.heappush(self._data.due.setdefault(queue, []), (due, run.new.run_id, *at))
 
-    def _ready(self, run: _Run, slots: Iterable[tuple[int, int]]) -> tuple[Ready, ...]:
+    def _ready(self, run: _Run, slots: Sequence[tuple[int, int]]) -> tuple[Ready, ...]:
+        if not slots:
+            return ()
         run_id = run.new.run_id
         steps = run.new.steps
         return tuple(
@@ -459,7 +477,7 @@ class MemoryRunStore(RunStore):
             address=Address(run.new.run_id, claim.step, claim.slot),
             token=claim.token,
             blob=record.blob,
-            values=tuple(self._value(run, key) for key in record.sources),
+            values=tuple([self._value(run, key) for key in record.sources]),
             attempt=slot.attempt,
             lost=slot.lost,
             granted_at=now if slot.started_at is None else slot.started_at,
@@ -609,7 +627,7 @@ class MemoryRunStore(RunStore):
             length=step.length,
             items_done=0 if step.length is None else step.length - step.left,
             items_failed=step.failed,
-            progress=run.progress.get(index),
+            progress=None if run.notes is None else run.notes.progress.get(index),
         )
 
     async def find(self, key: str) -> str | None:
@@ -688,25 +706,27 @@ class MemoryRunStore(RunStore):
         with self._data.lock:
             run = self._data.runs.get(run_id)
             if run is not None:
-                run.progress[step] = progress
+                _notes_of(run).progress[step] = progress
 
     async def append_log(self, run_id: str, lines: Sequence[bytes]) -> None:
         with self._data.lock:
             run = self._data.runs.get(run_id)
             if run is not None:
-                run.log.extend(lines)
-                run.logged += len(lines)
+                notes = _notes_of(run)
+                notes.log.extend(lines)
+                notes.logged += len(lines)
 
     async def log(
         self, run_id: str, *, after: int = 0, limit: int = 1000
     ) -> tuple[list[bytes], int]:
         with self._data.lock:
             run = self._data.runs.get(run_id)
-            if run is None:
+            notes = None if run is None else run.notes
+            if notes is None:
                 return [], after
-            first = run.logged - len(run.log)
+            first = notes.logged - len(notes.log)
             start = max(after, first)
-            lines = list(islice(run.log, start - first, start - first + limit))
+            lines = list(islice(notes.log, start - first, start - first + limit))
             return lines, start + len(lines)
 
     # -- who waits, who works
@@ -743,6 +763,12 @@ class MemoryRunStore(RunStore):
 
     async def health(self) -> dict[str, Any]:
         return {"store": "memory", "durable": False, "runs": len(self._data.runs)}
+
+
+def _notes_of(run: _Run) -> _Notes:
+    if run.notes is None:
+        run.notes = _Notes()
+    return run.notes
 
 
 def _event(kept: _Event) -> EventRecord:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
 from taskiq_flow.model.records import (
     Aborted,
@@ -31,6 +32,9 @@ Argument: TypeAlias = bytes | str | int | float
 
 PART_BYTES = 1 << 20
 """Bytes after which a run in creation is sent in another part."""
+
+STEPS_KEPT, PLANS_KEPT = 120, 100
+"""What is said of the steps of a plan is kept if they are so few, for so many plans at a time."""
 
 
 def header(new: NewRun) -> str:
@@ -85,9 +89,18 @@ def parts(new: NewRun, items: Mapping[int, Iterable[bytes]]) -> Iterator[list[Ar
 
     The items of a ``done`` step are its output; those of others are what they map over.
     """
+    run = f"r:{new.run_id}"
     groups: dict[str, list[Argument]] = {}
     count = size = 0
-    for key, field, value in _fields(new, items):
+    steps: Iterable[tuple[str, bytes | str]] = ()
+    if new.done or new.lengths or len(new.steps) > STEPS_KEPT:
+        steps = _step_fields(new)
+    else:
+        # The same for every run of a plan, and most of what there is to say of a small one.
+        kept = _kept_fields(new)
+        groups[run], count, size = list(kept.fields), len(kept.fields), kept.size
+    own = ((run, field, value) for field, value in steps)
+    for key, field, value in chain(own, _fields(new, items)):
         groups.setdefault(key, []).extend((field, value))
         count, size = count + 2, size + len(value)
         if count >= CHUNK or size >= PART_BYTES:
@@ -103,24 +116,50 @@ def _flat(groups: Mapping[str, list[Argument]]) -> list[Argument]:
     return flat
 
 
-def _fields(
-    new: NewRun, items: Mapping[int, Iterable[bytes]]
-) -> Iterator[tuple[str, str, bytes | str]]:
-    run, values = f"r:{new.run_id}", f"v:{new.run_id}"
+class _Kept(NamedTuple):
+    """Fields and values by turns, of the steps by which they are found."""
+
+    steps: Sequence[StepRecord]
+    fields: tuple[Argument, ...]
+    size: int
+
+
+_kept: dict[int, _Kept] = {}
+
+
+def _kept_fields(new: NewRun) -> _Kept:
+    """What `_step_fields` says of these very steps: a plan has the same ones in all its runs."""
+    kept = _kept.get(id(new.steps))
+    if kept is None or kept.steps is not new.steps:
+        pairs = list(_step_fields(new))
+        if len(_kept) >= PLANS_KEPT:
+            _kept.clear()
+        kept = _Kept(new.steps, tuple(chain(*pairs)), sum(len(value) for _, value in pairs))
+        _kept[id(new.steps)] = kept
+    return kept
+
+
+def _step_fields(new: NewRun) -> Iterator[tuple[str, bytes | str]]:
     waiting = _waiting(new)
     events: dict[str, list[int]] = {}
     for step in new.steps:
         index = step.index
-        yield run, f"h{index}", _record(step, new, waiting[index])
-        yield run, f"b{index}", step.blob
+        yield f"h{index}", _record(step, new, waiting[index])
+        yield f"b{index}", step.blob
         if step.successors:
-            yield run, f"c{index}", ",".join(map(str, step.successors))
+            yield f"c{index}", ",".join(map(str, step.successors))
         if step.sources:
-            yield run, f"u{index}", ",".join(map(str, step.sources))
+            yield f"u{index}", ",".join(map(str, step.sources))
         if step.event is not None:
             events.setdefault(step.event, []).append(index)
     for event, waiters in events.items():
-        yield run, f"E{event}", ",".join(map(str, waiters))
+        yield f"E{event}", ",".join(map(str, waiters))
+
+
+def _fields(
+    new: NewRun, items: Mapping[int, Iterable[bytes]]
+) -> Iterator[tuple[str, str, bytes | str]]:
+    run, values = f"r:{new.run_id}", f"v:{new.run_id}"
     yield run, "m", new.meta
     yield values, "plan", new.plan
     for key, value in (*new.inputs.items(), *new.done.items()):

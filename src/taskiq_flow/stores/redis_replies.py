@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from taskiq_flow.model.records import (
@@ -121,7 +120,7 @@ def snapshot(row: Row) -> RunSnapshot:
 
 
 def with_steps(run: RunSnapshot, steps: Iterable[StepSnapshot]) -> RunSnapshot:
-    return replace(run, steps=tuple(steps))
+    return run._replace(steps=tuple(steps))
 
 
 def step_snapshot(row: Row, run_status: RunStatus) -> StepSnapshot:

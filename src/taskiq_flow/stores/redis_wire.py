@@ -19,7 +19,8 @@ try:
     from redis.backoff import NoBackoff
     from redis.exceptions import AuthenticationError, RedisError, ResponseError
 except ImportError as error:
-    raise MissingExtraError("The Redis run store", "redis", error.name or "redis") from error
+    package = (error.name or "redis").partition(".")[0]
+    raise MissingExtraError("The Redis run store", "redis", package) from error
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +37,6 @@ REFUSING = (
     "CROSSSLOT",
 )  # fmt: skip
 """Errors by which a server says that it takes no writes, or none of ours; nothing was changed."""
-
-
-AT_ONCE = 1000
-"""So many answers are handed out in one turn of the event loop.
-
-Callers whose answers came together would ask again together: then the server and this process
-would work by turns, and each wait for the other."""
 
 
 class ReplyError(Exception):
@@ -86,7 +80,6 @@ class RedisWire(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=ReplyError)
         self._unsent: deque[_Request] = deque()
         self._sent: deque[_Request] = deque()
-        self._answered: deque[tuple[_Request, Any]] = deque()
         self._connecting: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._flushing = False

@@ -1,4 +1,4 @@
-"""What a test tells the processes that it starts: which broker, which store, where to take notes."""
+"""What a test tells the processes that it starts: which broker, which store, which journal."""
 
 import os
 from collections.abc import Mapping

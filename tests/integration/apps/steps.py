@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Annotated, Any
 
 from taskiq import AsyncBroker, Context, TaskiqDepends
 
@@ -143,7 +143,7 @@ def hold(seconds: float, context: PipelineContext) -> str:
     return "held"
 
 
-async def asks_again(key: str, context: Context = TaskiqDepends()) -> str:
+async def asks_again(key: str, context: Annotated[Context, TaskiqDepends()]) -> str:
     """Ask to be run again the first time."""
     before = [note for note in journal.notes("asks_again", "ran") if note.key == key]
     journal.write("asks_again", "ran", key)
@@ -166,8 +166,8 @@ async def breaks_on_close() -> AsyncIterator[str]:
 
 async def uses(
     value: int,
-    resource: str = TaskiqDepends(opened),
-    context: Context = TaskiqDepends(),
+    resource: Annotated[str, TaskiqDepends(opened)],
+    context: Annotated[Context, TaskiqDepends()],
 ) -> list[Any]:
     return [value, resource, context.message.task_name, context.is_ackable]
 

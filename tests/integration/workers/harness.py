@@ -59,9 +59,7 @@ class Worker:
     async def terminate(self, *, seconds: float = 20) -> float:
         """Send SIGTERM, as a supervisor does; returns the seconds until all of it has exited."""
         began = time.monotonic()
-        await asyncio.to_thread(
-            self._process.stop, signal.SIGTERM, timeout_seconds=seconds
-        )
+        await asyncio.to_thread(self._process.stop, signal.SIGTERM, timeout_seconds=seconds)
         return time.monotonic() - began
 
     def kill(self) -> None:

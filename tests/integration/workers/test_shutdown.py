@@ -53,7 +53,7 @@ async def test_a_worker_leaves_a_long_chain_within_three_seconds_and_another_goe
 
 
 async def test_a_running_async_step_is_given_back_at_once(make_app: MakeApp) -> None:
-    """After the time that Taskiq waits for it; the next worker begins it again, as its first try."""
+    """After the time that Taskiq waits for it; another worker begins it again, as a first try."""
     app = make_app(**PATIENT)
     first = await app.start("--wait-tasks-timeout", "0.2")
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taskiq.exceptions import TaskiqError, TaskiqResultTimeoutError
 
-from taskiq_flow.codec.values import encode
 from taskiq_flow.codec.errors import (
     StoredError,
     decode_error,
     encode_error,
     register_exception,
 )
+from taskiq_flow.codec.values import encode
 from taskiq_flow.exceptions import (
     CodecRegistrationError,
     MissingExtraError,

@@ -19,7 +19,9 @@ _SQLITE: Final = ("sqlite", "sqlite+aiosqlite")
 _POSTGRES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 
-def open_gate(url: str, namespace: str, clock: Callable[[], float] | None) -> Gate:
+def open_gate(
+    url: str, namespace: str, clock: Callable[[], float] | None, timeout_seconds: float
+) -> Gate:
     """Choose the way into the database of a URL; its driver is imported only now.
 
     ``sqlite:///file.db?synchronous=FULL`` makes each commit wait for the disk.
@@ -32,7 +34,7 @@ def open_gate(url: str, namespace: str, clock: Callable[[], float] | None) -> Ga
         parts = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise StoreUrlError(url) from error
-    options = GateOptions(without_password(parts), namespace, clock)
+    options = GateOptions(without_password(parts), namespace, clock, timeout_seconds)
     if parts.drivername in _SQLITE:
         return _sqlite(url, parts, options)
     if parts.drivername in _POSTGRES:

@@ -59,6 +59,8 @@ def create(
         raise ConflictError
     rid = session.next_rid()
     state, effects = transitions.create(new, session.now, pace)
+    if new.key is not None and state.status.is_final and _going(session, new.key) is not None:
+        raise ConflictError  # the index, which only knows runs that go on, would let it pass
     facts = RunFacts(rid, new.run_id, new.queue, new.key or new.run_id, seq=0, turn=0)
     writer = RunWriter(session, facts, state)
     _add_run(writer, new, events=len(effects.events))
@@ -83,6 +85,11 @@ def create(
         more.add(ITEMS, *rows[start : start + CHUNK])
         session.write(more)
     return ready, writer
+
+
+def _going(session: Session, key: str) -> str | None:
+    row = session.row(statements.GOING, key=key)
+    return None if row is None else row[0]
 
 
 def _is_full(session: Session, name: str, most: int) -> bool:
@@ -138,9 +145,9 @@ def explain(session: Session, new: NewRun) -> tuple[Ready, ...] | None:
         rid, ended_at = known
         return _ready_of(session, new.run_id, rid) if ended_at is None else ()
     if new.key is not None:
-        other = session.row(statements.GOING, key=new.key)
+        other = _going(session, new.key)
         if other is not None:
-            raise DuplicatePipelineError(new.key, other[0])
+            raise DuplicatePipelineError(new.key, other)
     if new.tick is not None and session.row(statements.TICK, tick=new.tick) is not None:
         raise DuplicateTickError(new.tick)
     if new.backlog is not None and _is_full(session, *new.backlog):

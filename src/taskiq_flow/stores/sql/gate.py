@@ -11,11 +11,15 @@ from taskiq_flow.stores.sql.session import Mode, ResultT, Session
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """What every way into a database is told; ``shown_url`` has no password."""
+    """What every way into a database is told; ``shown_url`` has no password.
+
+    A statement, or the wait for a file that others write, may take ``timeout_seconds``.
+    """
 
     shown_url: str
     namespace: str
-    clock: Callable[[], float] | None = None
+    clock: Callable[[], float] | None
+    timeout_seconds: float
 
 
 class Gate(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,9 +50,7 @@ def create(session: Session, url: str) -> None:
         _note_format(session, FORMAT_VERSION)
 
 
-def migrate(
-    session: Session, url: str, migrations: Sequence[Migration] = MIGRATIONS
-) -> tuple[str, ...]:
+def migrate(session: Session, url: str) -> tuple[str, ...]:
     """Bring the tables up to this version's format; return the formats that were passed.
 
     Raises:
@@ -62,7 +59,7 @@ def migrate(
     session.lock_name(_LOCK)
     found = _format(session)
     passed: list[str] = []
-    for migration in migrations:
+    for migration in MIGRATIONS:
         if migration.before == found:
             session.script(migration.statements)
             found = migration.after

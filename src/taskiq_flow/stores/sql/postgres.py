@@ -36,8 +36,7 @@ T = TypeVar("T")
 
 MOST_CONNECTIONS: Final = 10
 CONNECT_SECONDS: Final = 5.0
-COMMAND_SECONDS: Final = 10.0
-"""How long a server may take for one statement before it counts as away."""
+"""How long a server may take to accept a connection."""
 
 TRIES: Final = 4
 """How often an operation is tried that a deadlock, or a lost connection, has undone."""
@@ -275,7 +274,7 @@ class PostgresGate(Gate):
                 await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - no secret
             except TimeoutError as error:
                 connection.terminate()
-                why = f"no answer for {COMMAND_SECONDS:g} s"
+                why = f"no answer for {self.options.timeout_seconds:g} s"
                 raise StoreUnavailableError(self.options.shown_url, why) from error
             except asyncpg.PostgresError as error:
                 self._put_back(connection)
@@ -300,7 +299,7 @@ class PostgresGate(Gate):
             connection = await _connect(
                 self._dsn,
                 timeout=CONNECT_SECONDS,
-                command_timeout=COMMAND_SECONDS,
+                command_timeout=self.options.timeout_seconds,
                 statement_cache_size=500,
             )
             await connection.execute(_SESSION)

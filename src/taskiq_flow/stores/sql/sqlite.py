@@ -35,14 +35,14 @@ from taskiq_flow.stores.sql.session import (
 
 logger = logging.getLogger("taskiq_flow.stores")
 
-BUSY_SECONDS: Final = 5.0
-"""How long another process may hold the file before a call gives up, twice over."""
+ATTEMPTS: Final = 2
+"""How often a batch is tried while the file is locked, or when its connection broke."""
 
 MOST_AT_ONCE: Final = 200
 """Operations that share a transaction at the most, so that the first one is not kept waiting."""
 
 DIALECT: Final = pysqlite()
-_compile: Final = Compiler(DIALECT)
+compile_statement: Final = Compiler(DIALECT)
 
 _FEED: Final = (
     "SELECT event.id, run.run_id, event.seq, event.at, event.body "  # noqa: S608 - our own names
@@ -65,7 +65,7 @@ class SqliteSession(Session):
         return self._run(statement, values).rowcount
 
     def _run(self, statement: ClauseElement, values: dict[str, Any]) -> sqlite3.Cursor:
-        compiled = _compile(statement)
+        compiled = compile_statement(statement)
         values["namespace"] = self.namespace
         for name, value in values.items():
             if type(value) is list:
@@ -163,6 +163,7 @@ class SqliteGate(Gate):
     def __init__(self, path: str, options: GateOptions, *, synchronous: str) -> None:
         self.options = options
         self._path, self._synchronous = path, synchronous
+        self._patience = options.timeout_seconds / ATTEMPTS
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
@@ -220,7 +221,7 @@ class SqliteGate(Gate):
 
     def _attempt(self, batch: list[_Job]) -> None:
         """Run a batch, once more if the file was in use or its connection broke."""
-        for tries_left in (1, 0):
+        for tries_left in reversed(range(ATTEMPTS)):
             try:
                 self._transact(self._connect(), batch)
             except sqlite3.Error as error:
@@ -266,9 +267,9 @@ class SqliteGate(Gate):
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(
-                self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=512
+                self._path, timeout=self._patience, isolation_level=None, cached_statements=512
             )
-            _use_write_ahead_log(self._connection)
+            _use_write_ahead_log(self._connection, until=time.monotonic() + self._patience)
             self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         return self._connection
 
@@ -283,9 +284,8 @@ class SqliteGate(Gate):
         return found
 
 
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+def _use_write_ahead_log(connection: sqlite3.Connection, *, until: float) -> None:
     """Let readers and the writer not wait for each other; the file remembers it."""
-    until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

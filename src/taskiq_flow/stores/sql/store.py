@@ -58,7 +58,9 @@ class SqlRunStore(RunStore):
     """Runs in SQLite (``sqlite:///file.db``) or PostgreSQL (``postgresql://user@host/name``).
 
     Several processes may share either. Times are PostgreSQL's, or for SQLite the machine's,
-    unless a ``clock`` is given. A store belongs to one event loop; others take a `twin`.
+    unless a ``clock`` is given. A server that does not answer a statement within
+    ``timeout_seconds`` counts as away, and so does a file that others keep locked for so long.
+    A store belongs to one event loop; others take a `twin`.
     """
 
     shared = True
@@ -69,11 +71,12 @@ class SqlRunStore(RunStore):
         options: StoreOptions | None = None,
         *,
         clock: Callable[[], float] | None = None,
+        timeout_seconds: float = 10.0,
     ) -> None:
         super().__init__(url, options or StoreOptions())
-        self._clock = clock
+        self._clock, self._timeout_seconds = clock, timeout_seconds
         self._pace = self.options.pace
-        self._gate: Gate = open_gate(url, self.options.namespace, clock)
+        self._gate: Gate = open_gate(url, self.options.namespace, clock, timeout_seconds)
         self._shown_url = self._gate.options.shown_url
         self._common = _Shared(QueueDelays(self._pace))
         self._is_open = False
@@ -91,7 +94,9 @@ class SqlRunStore(RunStore):
         await self._gate.close()
 
     def twin(self) -> SqlRunStore:
-        other = SqlRunStore(self.url, self.options, clock=self._clock)
+        other = SqlRunStore(
+            self.url, self.options, clock=self._clock, timeout_seconds=self._timeout_seconds
+        )
         other._common = self._common
         return other
 

@@ -57,6 +57,8 @@ class Waking:
 
     def _round(self, queue: str, limit: int) -> tuple[Wake, ...]:
         places = self._load(queue, limit)
+        if not places:
+            return ()
         wakes = [wake for place in places for wake in self._wake(*place)]
         writes = Writes()
         for run in {place[0].rid: place[0] for place in places}.values():

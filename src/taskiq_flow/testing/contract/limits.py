@@ -7,6 +7,8 @@ import asyncio
 from taskiq_flow.model.records import (
     Address,
     Grant,
+    ItemRetry,
+    Items,
     Limit,
     Refusal,
     RefusalReason,
@@ -79,6 +81,22 @@ class LimitContract:
 
         assert grant is not None or run.at("a") in ready
         assert (await run.step("m")).status is StepStatus.COMPLETED
+
+    async def test_a_slot_behind_the_limit_sleeps_if_only_a_later_retry_is_left(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(
+            step("m", kind=StepKind.MAP, slots=2), items={"m": FIVE[:2]}, max_parallel=1
+        )
+        first = await run.start("m", 0)
+        await run.refused("m", 1)
+        retry = Items((), retries=(ItemRetry(0, b"error", 3.0),))
+        second = (await run.finish(first, retry, "next")).grant
+        assert second is not None
+        await run.finish(second, items_done(second))
+
+        assert await run.refused("m", 1) is RefusalReason.WAITING
+        assert kicked(await bench.wait(3.0)) == [run.at("m", 0), run.at("m", 1)]
 
     async def test_a_limit_holds_over_all_runs(self, bench: StoreBench) -> None:
         limit = Limit("api", most=2)

@@ -237,6 +237,20 @@ class MapContract:
         assert ended.ended is RunStatus.COMPLETED
         assert (await run.happened("m")).count(EventType.STEP_FAILED) == 1
 
+    async def test_a_repetition_does_not_grant_into_a_map_that_has_failed(
+        self, bench: StoreBench
+    ) -> None:
+        run = await _map(bench)
+        going, failing = await run.start("m", 0), await run.start("m", 1)
+        outcome = items_done(going)
+        granted = await run.finish(going, outcome, "next")
+        await run.finish(failing, Items((), (), Failed(b"error", OnFailure.PASS)))
+
+        again = await run.finish(going, outcome, "next")
+
+        assert granted.grant is not None
+        assert (again.recorded, again.grant) == (True, None)
+
     async def test_a_dead_slot_of_a_map_that_has_failed_makes_room(self, bench: StoreBench) -> None:
         run = await bench.create(
             step("m", kind=StepKind.MAP, slots=2),

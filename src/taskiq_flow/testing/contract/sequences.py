@@ -18,7 +18,6 @@ from taskiq_flow.model.records import (
 from taskiq_flow.stores.base import Held
 from taskiq_flow.testing.store_bench import (
     LEASE,
-    BenchRun,
     StoreBench,
     items_done,
     marked,
@@ -26,14 +25,6 @@ from taskiq_flow.testing.store_bench import (
 )
 
 FIVE = marked([b"0", b"1", b"2", b"3", b"4"])
-
-
-async def _map(bench: StoreBench, count: int = 5, slots: int = 2, **facts: object) -> BenchRun:
-    return await bench.create(
-        step("m", kind=StepKind.MAP, slots=slots, **facts),
-        step("r", "m"),
-        items={"m": marked(str(i).encode() for i in range(count))},
-    )
 
 
 class SequenceContract:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from taskiq_flow.model.records import Address
+from taskiq_flow.model.records import Address, Limit
 
 SEEN_WITHIN_SECONDS = 2.5
 """How long code may go on after its lease was lost or its run ended: 2 s, and the way there."""
@@ -89,6 +89,10 @@ class Truth(Protocol):
 
     def may_begin(self, unit: Unit) -> bool:
         """Whether all that the step needs has ended."""
+        ...
+
+    def limits_of(self, unit: Unit) -> tuple[Limit, ...]:
+        """The limits that its step is under."""
         ...
 
     def ended_at(self, run_id: str) -> float | None:
@@ -248,7 +252,30 @@ class Ledger:
                 self._overlap(other, host)
         execution = Execution(unit, host, holding, self.now, in_thread)
         self.executions.append(execution)
+        for limit in self.truth.limits_of(unit):
+            self._check_limit(limit)
         return execution
+
+    def _check_limit(self, limit: Limit) -> None:
+        """Count those that run with a good lease; one that was lost has freed its place."""
+        if limit.most is None:
+            return
+        sharing = [
+            one
+            for one in self.executions
+            if limit in self.truth.limits_of(one.unit) and self._is_good(one)
+        ]
+        if len(sharing) > limit.most:
+            units = [f"{one.unit} on {one.host.name}" for one in sharing]
+            self.violated("A limit holds", f"{units} share {limit.key}, {limit.most} may")
+
+    def _is_good(self, execution: Execution) -> bool:
+        holding, host = execution.holding, execution.host
+        since = holding.confirmed_at
+        if holding.lost_at is not None or self.truth.ended_at(execution.unit[0]) is not None:
+            return False
+        gone = not host.alive or host.disturbed(since) or self.rolled_back_at >= since
+        return not gone and not self._renewals_failed(host, since)
 
     def _overlap(self, other: Execution, host: Host) -> None:
         self.counts["overlaps"] += 1

@@ -18,11 +18,11 @@ from taskiq_flow.testing.simulation.clock import VirtualLoop
 from taskiq_flow.testing.simulation.faults import Dice, Fault, Rates, describe_faults, seeded
 from taskiq_flow.testing.simulation.link import Wire
 from taskiq_flow.testing.simulation.process import Client, Operator, Worker, World
-from taskiq_flow.testing.simulation.storms import Storms
 from taskiq_flow.testing.simulation.store import WatchedStore
+from taskiq_flow.testing.simulation.storms import Storms
 from taskiq_flow.testing.simulation.tasks import scenes
 from taskiq_flow.testing.simulation.verdict import explain_unrest, judge
-from taskiq_flow.testing.simulation.workload import Work, Workload, WorkloadMaker
+from taskiq_flow.testing.simulation.workload import Work, WorkloadMaker
 
 EPOCH = 1_700_000_000.0
 """The store's clock is this far from the loops', so code that mixes them up is seen."""
@@ -39,6 +39,7 @@ class Setting:
     runs: int = 4
     faulty_seconds: float = 25.0
     patience_seconds: float = 600.0
+    limited: float = 0.2
     rates: Rates = field(default_factory=Rates)
 
 
@@ -92,7 +93,7 @@ class Cluster:
         options = StoreOptions(lease_seconds=lease, kick_seconds=lease)
         self.store = WatchedStore(options, lambda: self.loop.time() + EPOCH)
         self.queue = Queue(self.loop, self.dice, lease)
-        maker = WorkloadMaker(seeded(seed, "work"), QUEUE, lease)
+        maker = WorkloadMaker(seeded(seed, "work"), QUEUE, lease, setting.limited)
         works = [maker.make(number, seed) for number in range(setting.runs)]
         self.results: dict[str, list[TaskiqResult[Any]]] = {}
         self.world = World(

@@ -12,6 +12,7 @@ from taskiq_flow.model.records import (
     EventType,
     Finished,
     Grant,
+    Limit,
     LostReason,
     Outcome,
     Ready,
@@ -63,6 +64,10 @@ class WatchedStore(MemoryRunStore):
     def may_begin(self, unit: Unit) -> bool:
         run = self._data.runs.get(unit[0])
         return run is None or run.state.steps[unit[1]].waiting_for == 0
+
+    def limits_of(self, unit: Unit) -> tuple[Limit, ...]:
+        run = self._data.runs.get(unit[0])
+        return () if run is None else run.state.steps[unit[1]].record.limits
 
     def ended_at(self, run_id: str) -> float | None:
         """On the virtual clock, as everything in the ledger."""
@@ -150,7 +155,6 @@ class WatchedStore(MemoryRunStore):
             )
         if state.max_parallel is not None and running > state.max_parallel:
             self.ledger.violated("A run keeps to its max_parallel", f"{run_id} runs {running}")
-        self._check_limits()
 
     def _check_slot(
         self, state: RunState, at: tuple[int, int], status: SlotStatus, due: float | None
@@ -166,21 +170,6 @@ class WatchedStore(MemoryRunStore):
                 )
         elif status is SlotStatus.BLOCKED and at not in state.blocked:
             self.ledger.violated("Nothing is forgotten", f"{state.run_id} {at} is blocked by none")
-
-    def _check_limits(self) -> None:
-        if not self._data.limits.holders:
-            return
-        now = self._clock()
-        most = {
-            limit.key: limit.most
-            for run in self._data.runs.values()
-            for record in run.new.steps
-            for limit in record.limits
-        }
-        for key, holders in self._data.limits.holders.items():
-            living = sum(until > now for until in holders.values())
-            if living > (most.get(key) or living):
-                self.ledger.violated("A limit holds", f"{living} hold {key}")
 
     def check_ended(self, state: RunState, events: Sequence[EventRecord]) -> None:
         """What must be true of a run that has ended."""

@@ -163,5 +163,3 @@ FUNCTIONS: dict[Work, Callable[..., Any]] = {
     Work.STREAM: stream,
     Work.THREAD: thread,
 }
-
-

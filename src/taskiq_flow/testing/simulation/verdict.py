@@ -90,7 +90,9 @@ def _judge_run(cluster: Cluster, work: Workload, state: RunState) -> None:
 def _judge_deadline(cluster: Cluster, state: RunState) -> None:
     calm = not {Fault.OUTAGE, Fault.PAUSE, Fault.PARTITION, Fault.BLOCK} & set(cluster.dice.thrown)
     known = state.deadline is not None and state.ended_at is not None
-    if not known or (calm and (state.ended_at or 0) > (state.deadline or 0) + DEADLINE_SLACK_SECONDS):
+    if not known or (
+        calm and (state.ended_at or 0) > (state.deadline or 0) + DEADLINE_SLACK_SECONDS
+    ):
         _wrong(cluster, state, f"ended at {state.ended_at}, its deadline was {state.deadline}")
 
 

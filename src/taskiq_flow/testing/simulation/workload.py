@@ -87,11 +87,12 @@ _LIMITS = (Limit("database", most=1), Limit("service", most=2), Limit("rate", pe
 
 @dataclass(slots=True)
 class WorkloadMaker:
-    """Makes runs by chance; ``lease`` bounds how long steps take."""
+    """Makes runs by chance; steps take up to 1.4 times ``lease``, ``limited`` of them share limits."""
 
     random: random.Random
     queue: str
     lease: float
+    limited: float = 0.2
     _steps: list[PlanStep] = field(default_factory=list[PlanStep])
     _scripts: list[Script] = field(default_factory=list[Script])
     _items: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
@@ -140,7 +141,7 @@ class WorkloadMaker:
             on_failure=chance.choice((OnFailure.STOP, OnFailure.PASS, OnFailure.SKIP)),
             join=chance.choice((Join.ALL, Join.ALL, Join.ANY)) if after else Join.ALL,
             retry=RetryPolicy(max_attempts=script.fails + 1, delay=0.3, backoff=1.5),
-            limits=(chance.choice(_LIMITS),) if chance.random() < 0.15 else (),
+            limits=(chance.choice(_LIMITS),) if chance.random() < self.limited else (),
             lost_most=chance.choice((0, 2)) if chance.random() < 0.04 else 8,
             context=("ctx",),
         )

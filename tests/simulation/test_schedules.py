@@ -1,0 +1,29 @@
+"""The real engine, on virtual time, through thousands of schedules of faults: no promise breaks.
+
+A failing seed is replayed with ``python -m taskiq_flow.testing.simulation --seed N --trace``.
+"""
+
+import pytest
+
+from taskiq_flow.testing.simulation import Fault, parse_faults, simulate
+
+CHUNKS, SEEDS = 40, 50
+"""2,000 schedules with every kind of fault on, in pieces that share the cores."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_promise_holds_with_all_faults_on(chunk: int) -> None:
+    for seed in range(chunk * SEEDS, (chunk + 1) * SEEDS):
+        report = simulate(seed, parse_faults("all"))
+
+        assert report.ok, f"seed {seed}: {report}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", ["none", *Fault])
+def test_every_promise_holds_with_one_kind_of_fault(fault: str) -> None:
+    for seed in range(15):
+        report = simulate(seed, parse_faults(fault))
+
+        assert report.ok, f"seed {seed} with {fault}: {report}"
