@@ -42,7 +42,7 @@ async def measure(side: ModuleType) -> dict[str, Any]:
 
 async def _count(side: ModuleType, work: Work, sizes: Sizes) -> int:
     if CELL.store is Store.REDIS:
-        with RedisCommands(CELL.redis_url) as commands:
+        with RedisCommands(CELL.redis_url, CELL.namespace) as commands:
             await work(sizes)
         return commands.count
     before = await _statements(side)

@@ -42,15 +42,16 @@ def _one_more(_statement: object) -> None:
 
 
 class RedisCommands:
-    """Counts the commands that clients send while the ``with`` block runs.
+    """Counts the commands about one namespace that clients send while the ``with`` block runs.
 
     Asked of the server by MONITOR. It slows the server down, so nothing is timed meanwhile. What
     a script does inside the server is not sent by anybody, and not counted.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, namespace: str) -> None:
         self._url = urlsplit(url)
-        self._lines = 0
+        self._namespace = namespace.encode()
+        self.count = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
@@ -61,8 +62,9 @@ class RedisCommands:
             self._socket.sendall(login.encode())
         self._socket.sendall(b"MONITOR\r\n")
         self._answers = self._socket.makefile("rb")
-        while not (answer := self._answers.readline()).endswith(b"OK\r\n"):
-            if not answer or answer.startswith(b"-"):
+        for _ in range(2 if self._url.password else 1):
+            answer = self._answers.readline()
+            if not answer.startswith(b"+OK"):
                 raise ConnectionError(answer.decode())
         self._socket.settimeout(None)
         self._reader.start()
@@ -78,14 +80,8 @@ class RedisCommands:
         self._reader.join()
         self._socket.close()
 
-    @property
-    def count(self) -> int:
-        return self._lines
-
     def _read(self) -> None:
-        database = f"[{self._url.path.strip('/') or '0'} ".encode()
         for line in self._answers:
-            where = line.partition(b" ")[2]
-            # Of this database, and not from inside a script: those lines say `lua` for a client.
-            if where.startswith(database) and not where.startswith(database + b"lua"):
-                self._lines += 1
+            # `time [database client] "command" …`, with `lua` for a client inside a script.
+            client = line.split(b" ", 3)[2]
+            self.count += client != b"lua]" and self._namespace in line

@@ -13,14 +13,14 @@ EDGE = 100
 """So many steps at either end of a long chain are compared with each other."""
 
 
-def _chain_of(steps: int) -> Pipeline[Any, Any]:
+def _chain_of(steps: int) -> Pipeline[Any]:
     pipeline = Pipeline(broker, increase)
     for _ in range(steps - 1):
         pipeline.call_next(increase)
     return pipeline
 
 
-async def _run(pipeline: Pipeline[Any, Any], *values: Any) -> Any:
+async def _run(pipeline: Pipeline[Any], *values: Any) -> Any:
     task = await pipeline.kiq(*values)
     return (await task.wait_result()).return_value
 

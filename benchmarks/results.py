@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -62,11 +62,11 @@ class Comparison:
         return sent_per_step(self.flow)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Results:
     """All cells of a run, in the order in which they were made."""
 
-    cells: list[Measured] = field(default_factory=list[Measured])
+    cells: Sequence[Measured]
 
     @property
     def failures(self) -> list[Measured]:

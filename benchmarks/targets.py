@@ -44,14 +44,14 @@ def _ratios(results: Results) -> Iterator[Verdict]:
     for (shape, store), least in RATIOS.items():
         ratio = results.comparison(shape, store).ratio
         if ratio is not None:
-            what = f"{shape} on {store}, times as fast as plain Taskiq"
+            what = f"{shape}, {store}: times as fast as plain Taskiq"
             yield Verdict(what, f"at least {least:g}", f"{ratio:.2f}", ratio >= least)
 
 
 def _round_trips(results: Results) -> Iterator[Verdict]:
     sent = results.comparison(Shape.CHAIN, Store.REDIS).sent_per_step
     if sent is not None:
-        what = "chain on redis, commands a step, those of the broker included"
+        what = "chain, redis: commands a step, those of the broker included"
         yield Verdict(what, f"at most {ROUND_TRIPS:g}", f"{sent:.2f}", sent <= ROUND_TRIPS)
 
 

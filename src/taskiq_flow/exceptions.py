@@ -150,8 +150,8 @@ class PositionalInputError(ConfigurationError, TypeError):
         self.given, self.known = given, tuple(known)
         have = ", ".join(repr(n) for n in self.known) or "none"
         super().__init__(
-            f"{given} positional value{'' if given == 1 else 's'} cannot be matched to the external "
-            f"inputs of this pipeline ({have}); pass values by name, or one dict of them."
+            f"{given} positional value{'' if given == 1 else 's'} cannot be matched to the "
+            f"external inputs of this pipeline ({have}); pass values by name, or one dict of them."
         )
 
 
@@ -169,8 +169,8 @@ class BadItemsError(ConfigurationError, TypeError):
     def __init__(self, step: str, type_name: str) -> None:
         self.step, self.type_name = step, type_name
         super().__init__(
-            f"Step {step!r} was given a value of type {type_name!r} to map over; give it a list, or "
-            f"another iterable that is neither text nor a mapping."
+            f"Step {step!r} was given a value of type {type_name!r} to map over; give it a list, "
+            f"or another iterable that is neither text nor a mapping."
         )
 
 

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -529,7 +528,7 @@ async def test_a_run_in_creation_is_not_there_and_expires_if_it_is_never_sealed(
 ) -> None:
     seen: list[object] = []
     draft = own.draft(step("map", kind=StepKind.MAP, slots=2), key="key")
-    new = replace(draft.new, lengths={0: 5000})
+    new = draft.new._replace(lengths={0: 5000})
 
     async def look() -> None:
         async with bench_on(own_redis.url) as other, client_of(own_redis.url) as client:
@@ -625,7 +624,7 @@ async def test_a_plan_of_20_000_steps_is_stored_in_parts_and_runs(bench: StoreBe
     run = bench.draft()
     run.index.update({found.name: found.index for found in steps})
 
-    await bench.store.create(replace(run.new, steps=steps))
+    await bench.store.create(run.new._replace(steps=steps))
     finished = await run.run("first")
     done = await asyncio.gather(*[run.run(found.name) for found in steps[1:1000]])
 
@@ -642,7 +641,7 @@ async def test_100_000_items_pass_through_without_being_held(bench: StoreBench) 
     """Neither creating the run nor working on it takes memory for all of its items."""
     count, want = 100_000, 1000
     draft = bench.draft(step("map", kind=StepKind.MAP, slots=4))
-    new = replace(draft.new, lengths={0: count})
+    new = draft.new._replace(lengths={0: count})
     tracemalloc.start()
     ready = await bench.store.create(new, {0: (b"=" + b"x" * 100 for _ in range(count))})
 

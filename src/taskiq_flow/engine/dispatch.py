@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from taskiq import AsyncBroker
 
@@ -41,22 +42,15 @@ RELEASE_TRIES = 3
 """A slot that cannot be given back is found when its lease has run out."""
 
 
+Acknowledge: TypeAlias = Callable[[], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How far one message may carry a worker before others get their turn."""
 
     seconds: float = 5.0
     steps: int = 1000
-
-
-@dataclass(slots=True)
-class _Claim:
-    """A grant whose lease is kept here; ``handed_on`` when something else sees to its end."""
-
-    grant: Grant
-    lease: Lease
-    child: asyncio.Task[Outcome] | None = None
-    handed_on: bool = False
 
 
 @dataclass(slots=True)
@@ -84,7 +78,7 @@ class Dispatcher:
     _background: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
 
     async def on_message(
-        self, slots: Sequence[Ready], acknowledge: Callable[[], Awaitable[None]]
+        self, slots: Sequence[Ready], acknowledge: Acknowledge | None = None
     ) -> None:
         """Handle one message: acknowledge it as soon as its first slot is claimed or refused.
 
@@ -94,43 +88,43 @@ class Dispatcher:
         me = asyncio.current_task()
         if me is not None:
             self._messages.add(me)
-        later: deque[Ready] = deque()
-        outer = pending_in_place.set(later)
         try:
-            await self._work_off(deque(slots), acknowledge)
-            await drain_in_place(later, self._handle_in_place)
+            if self.sender.awaits_in_place:
+                await self._work_off_in_place(slots, acknowledge)
+            else:
+                await self._work_off(slots, acknowledge)
         finally:
-            pending_in_place.reset(outer)
             if me is not None:
                 self._messages.discard(me)
 
-    async def _handle_in_place(self, slots: deque[Ready]) -> None:
-        await self._work_off(slots, no_acknowledgement)
+    async def _work_off_in_place(
+        self, slots: Sequence[Ready], acknowledge: Acknowledge | None
+    ) -> None:
+        later: deque[Ready] = deque()
+        outer = pending_in_place.set(later)
+        try:
+            await self._work_off(slots, acknowledge)
+            await drain_in_place(later, self._work_off)
+        finally:
+            pending_in_place.reset(outer)
 
     async def _work_off(
-        self, slots: deque[Ready], acknowledge: Callable[[], Awaitable[None]]
+        self, slots: Sequence[Ready], acknowledge: Acknowledge | None = None
     ) -> None:
-        acknowledge = _once(acknowledge)
-
-        async def work(entry: Ready) -> None:
-            claim = await self._start(entry.address)
-            if claim is None:
-                await acknowledge()
-            else:
-                await self._drive(claim, acknowledge)
-
+        begun = _Begun(acknowledge)
         try:
             if len(slots) == 1:
-                await work(slots.popleft())
+                await self._see_through(begun, slots[0])
             else:
-                await self._spread(slots, work)
+                await self._spread(begun, slots)
         finally:
-            await acknowledge()
+            await begun.say()
 
-    async def _spread(self, slots: deque[Ready], work: Callable[[Ready], Awaitable[None]]) -> None:
+    async def _spread(self, begun: _Begun, slots: Sequence[Ready]) -> None:
         receiver = self.runner.invoker.receiver
         room = None if receiver is None else receiver.sem
-        spread = Spread(slots, work, self._send_on, room, self._pace)
+        work = functools.partial(self._see_through, begun)
+        spread = Spread(deque(slots), work, self._send_on, room, self._pace)
         if self.sender.awaits_in_place:
             spread.most_lanes = 1
         await spread.work_off()
@@ -149,7 +143,31 @@ class Dispatcher:
 
     # -- one slot after another
 
-    async def _start(self, address: Address) -> _Claim | None:
+    async def _see_through(self, begun: _Begun, entry: Ready) -> None:
+        """Run what is granted, and what is granted when that is recorded, within the budget.
+
+        However this ends, the slot that is held then is given back.
+        """
+        held = await self._start(entry.address)
+        loop = asyncio.get_running_loop()
+        until, left = loop.time() + self.budget.seconds, self.budget.steps
+        try:
+            await begun.say()
+            while held is not None:
+                left -= 1
+                outcome = await self._run(held)
+                if outcome is None:
+                    return
+                go_on = not self.stopping and left > 0 and loop.time() < until
+                grant, (finished, held) = held.grant, await self._record(held, outcome, go_on=go_on)
+                if self.runner.calls:
+                    await self.runner.after_record(grant, recorded=finished.recorded)
+                await self._follow(grant, finished)
+        finally:
+            if held is not None:
+                self._let_go(held)
+
+    async def _start(self, address: Address) -> Lease | None:
         token = self.new_token()
         asked_at = now_monotonic()
         try:
@@ -171,46 +189,26 @@ class Dispatcher:
         self._clock_offset = answer.granted_at - asyncio.get_running_loop().time()
         if answer.deadline is not None:
             self._becomes_due(answer.deadline)
-        return self._hold(answer, token, asked_at)
+        return self._hold(answer, asked_at)
 
-    def _hold(self, grant: Grant, token: str, asked_at: float) -> _Claim:
+    def _hold(self, grant: Grant, asked_at: float) -> Lease:
         """Keep a lease from here on, without a moment in between in which nobody does."""
-        claim = _Claim(grant, Lease(grant.address, token, asked_at))
-        self.leases.hold(claim.lease)
-        return claim
+        lease = Lease(grant, asked_at, asked_at)
+        self.leases.hold(lease)
+        return lease
 
-    async def _drive(self, claim: _Claim, begin: Callable[[], Awaitable[None]]) -> None:
-        """Run what is granted, and what is granted when that is recorded, within the budget.
-
-        However this ends, the slot that is held then is given back.
-        """
-        loop = asyncio.get_running_loop()
-        until, left = loop.time() + self.budget.seconds, self.budget.steps
-        held: _Claim | None = claim
-        try:
-            await begin()
-            while held is not None:
-                left -= 1
-                outcome = await self._run(held)
-                if outcome is None:
-                    return
-                go_on = not self.stopping and left > 0 and loop.time() < until
-                done, (finished, held) = held, await self._record(held, outcome, go_on=go_on)
-                await self.runner.after_record(done.grant, recorded=finished.recorded)
-                await self._follow(done.grant, finished)
-        finally:
-            if held is not None:
-                self._let_go(held)
-
-    async def _run(self, claim: _Claim) -> Outcome | None:
+    async def _run(self, lease: Lease) -> Outcome | None:
         """Run one grant in a child task; None when its outcome no longer counts."""
-        lease = claim.lease
         if lease.is_over:
             return None
-        child = claim.child = self.runner.begin(claim.grant, lease)
+        child = lease.child = self.runner.begin(lease)
         try:
-            # Shielded: cancelling this coroutine is nothing that the step did.
-            return await asyncio.shield(child)
+            # Not awaited itself: cancelling this coroutine is nothing that the step did. (Nor by
+            # `asyncio.shield`, which costs more than the task.)
+            ended = asyncio.get_running_loop().create_future()
+            child.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+            await ended
+            return child.result()
         except Interrupted as interrupted:
             delay = interrupted.delay_seconds
             if delay is not None and not lease.is_over:
@@ -220,7 +218,7 @@ class Dispatcher:
             if child.cancelled() and lease.is_over:
                 return None  # it was stopped before it began
             lease.given_up = True
-            lease.on_lost(LostReason.TAKEN)
+            lease.stop()
             child.add_done_callback(_taken_note_of)  # nobody awaits it any more
             raise
 
@@ -238,39 +236,39 @@ class Dispatcher:
         await self.sender.send(ready, apart=True)
 
     async def _record(
-        self, claim: _Claim, outcome: Outcome, *, go_on: bool
-    ) -> tuple[Finished, _Claim | None]:
+        self, lease: Lease, outcome: Outcome, *, go_on: bool
+    ) -> tuple[Finished, Lease | None]:
         """Record an outcome, and hold what is granted with the answer."""
         next_token = self.new_token() if go_on else None
         asked_at = now_monotonic()
         try:
-            finished = await self._finish(claim.lease, outcome, next_token)
+            finished = await self._finish(lease, outcome, next_token)
         except asyncio.CancelledError:
-            claim.handed_on = True
-            self._later(self._record_and_release(claim, outcome, next_token))
+            lease.handed_on = True
+            self._later(self._record_and_release(lease, outcome, next_token))
             raise
-        self.leases.drop(claim.lease.token)
+        self.leases.drop(lease.token)
         if finished.grant is None or next_token is None:
             return finished, None
-        return finished, self._hold(finished.grant, next_token, asked_at)
+        return finished, self._hold(finished.grant, asked_at)
 
     async def _record_and_release(
-        self, claim: _Claim, outcome: Outcome, next_token: str | None
+        self, lease: Lease, outcome: Outcome, next_token: str | None
     ) -> None:
         """End what a dying coroutine began: the call may have been obeyed, and more been granted.
 
         The same call again gets the same answer, so what was granted is known and given back.
         """
         try:
-            finished = await self._finish(claim.lease, outcome, next_token)
+            finished = await self._finish(lease, outcome, next_token)
         except StoreError:
             return
         finally:
-            self.leases.drop(claim.lease.token)
-            self.runner.calls.pop(claim.lease.token, None)
+            self.leases.drop(lease.token)
+            self.runner.calls.pop(lease.token, None)
         if finished.grant is not None and next_token is not None:
             await self._release(finished.grant.address, next_token)
-        await self._follow(claim.grant, finished)
+        await self._follow(lease.grant, finished)
 
     async def _finish(self, lease: Lease, outcome: Outcome, next_token: str | None) -> Finished:
         """Record an outcome, for as long as it takes: the lease is kept until the store answers.
@@ -299,19 +297,19 @@ class Dispatcher:
         now = asyncio.get_running_loop().time() + self._clock_offset
         self.on_due(max(0.0, at - now))
 
-    def _let_go(self, claim: _Claim) -> None:
+    def _let_go(self, lease: Lease) -> None:
         """The lease lives exactly as long as the coroutine that owns it, however that dies."""
-        if claim.handed_on:
+        if lease.handed_on:
             return
-        self.runner.calls.pop(claim.lease.token, None)
-        child = claim.child
-        if claim.lease.lost is not None:
-            self.leases.drop(claim.lease.token)
+        self.runner.calls.pop(lease.token, None)
+        child = lease.child
+        if lease.lost is not None:
+            self.leases.drop(lease.token)
         elif child is None or child.done():
-            self.leases.drop(claim.lease.token)
-            self._later(self._release(claim.lease.address, claim.lease.token))
+            self.leases.drop(lease.token)
+            self._later(self._release(lease.address, lease.token))
         else:
-            self._later(self._give_back_later(claim.lease, child))
+            self._later(self._give_back_later(lease, child))
 
     async def _give_back_later(self, lease: Lease, child: asyncio.Task[Outcome]) -> None:
         """Give a slot back when what runs in it has ended: a thread cannot be stopped."""
@@ -346,7 +344,7 @@ class Dispatcher:
             await asyncio.wait(messages, timeout=STOP_GRACE_SECONDS)
         for lease in self.leases.held:
             lease.given_up = True
-            lease.on_lost(LostReason.TAKEN)
+            lease.stop()
         going = [task for task in (*messages, *self._background) if not task.done()]
         if going:
             await asyncio.wait(going, timeout=STOP_SECONDS)
@@ -354,26 +352,22 @@ class Dispatcher:
             await asyncio.wait(list(self._background), timeout=STOP_SECONDS)
 
 
-def _once(acknowledge: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Acknowledge a message the first time only; a broker that fails then is of no importance."""
-    left = True
+@dataclass(slots=True)
+class _Begun:
+    """Tells the broker of a message, once, that work has begun on it."""
 
-    async def acknowledge_once() -> None:
-        nonlocal left
-        if left:
-            left = False
+    acknowledge: Acknowledge | None
+
+    async def say(self) -> None:
+        """Acknowledge, unless that was done; a broker that fails then is of no importance."""
+        acknowledge, self.acknowledge = self.acknowledge, None
+        if acknowledge is not None:
             try:
                 await acknowledge()
             except Exception as error:  # noqa: BLE001 - any broker, any error
                 logger.warning("The broker did not take an acknowledgement: %r", error)
 
-    return acknowledge_once
-
 
 def _taken_note_of(child: asyncio.Task[Any]) -> None:
     if not child.cancelled():
         child.exception()
-
-
-async def no_acknowledgement() -> None:
-    """A slot that came without a message needs none."""

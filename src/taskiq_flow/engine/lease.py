@@ -7,11 +7,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from taskiq_flow.context import Flag
 from taskiq_flow.exceptions import StoreError
-from taskiq_flow.model.records import Address, LostReason
+from taskiq_flow.model.records import Address, Grant, LostReason, Outcome
 from taskiq_flow.stores.base import Held, RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
@@ -22,23 +22,39 @@ LOOK_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Lease:
-    """A lease as its holder sees it; ``on_lost`` is called in the holder's event loop."""
+    """A lease as its holder sees it, with the task that works under it, once there is one."""
 
-    address: Address
-    token: str
+    grant: Grant
     asked_at: float  # monotonic, before the request for it left: it is never younger than this
-    on_lost: Callable[[LostReason], None] = lambda _reason: None
+    confirmed_at: float  # monotonic, when the latest renewal was asked for
+    child: asyncio.Task[Outcome] | None = None
+    stopped: Flag | None = None  # for code that cannot be cancelled
     lost: LostReason | None = None
     given_up: bool = False  # this worker stops, and will give the slot back
-    confirmed_at: float = field(init=False)  # monotonic, when the latest renewal was asked for
+    handed_on: bool = False  # something else than its coroutine sees to its end
 
-    def __post_init__(self) -> None:
-        self.confirmed_at = self.asked_at
+    @property
+    def address(self) -> Address:
+        return self.grant.address
+
+    @property
+    def token(self) -> str:
+        return self.grant.token
 
     @property
     def is_over(self) -> bool:
         """Whether what its holder does is of no more use."""
         return self.given_up or self.lost is not None
+
+    def stop(self) -> None:
+        """Stop what works under it; to be called in its event loop, when the lease is over.
+
+        Sync code sees the flag, async code is cancelled.
+        """
+        if self.stopped is not None:
+            self.stopped.is_set = True
+        if self.child is not None:
+            self.child.cancel()
 
 
 @dataclass(slots=True)
@@ -138,17 +154,17 @@ class LeaseKeeper:
                 lease.confirmed_at = asked_at
             elif self._held.get(lease.token) is lease:
                 lease.lost = reason
-                self._tell(lease, reason)
+                self._stop_work(lease)
         return True
 
-    def _tell(self, lease: Lease, reason: LostReason) -> None:
+    def _stop_work(self, lease: Lease) -> None:
         loop = self._loop
         if loop is None or loop.is_closed():
             return
         if loop is asyncio.get_running_loop():
-            lease.on_lost(reason)
+            lease.stop()
         else:
-            loop.call_soon_threadsafe(lease.on_lost, reason)
+            loop.call_soon_threadsafe(lease.stop)
 
 
 def now_monotonic() -> float:

@@ -26,7 +26,7 @@ from taskiq_flow.plan import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A parsed blob: the step, its place in the plan, and the order of its granted values."""
 
@@ -84,34 +84,48 @@ Loaded = Value | Sequence[bytes]
 """A granted value; one that is stored item by item has been read whole."""
 
 
-class Arguments(NamedTuple):
-    """Binds the arguments of a step from granted values, decoded by the parameters' annotations."""
+class Body(NamedTuple):
+    """A function as the body of a step: what is the same for all its calls, found out once.
 
-    program: Program
-    values: Mapping[int, Loaded]
+    ``args`` and ``kwargs`` say with each binding by which annotation its value is decoded.
+    ``returns`` is what errors call its result.
+    """
+
     function: Callable[..., Any]
+    is_stream: bool
+    args: tuple[tuple[Binding, Any], ...]
+    kwargs: tuple[tuple[str, Binding, Any], ...]
+    spread: tuple[tuple[str, Any], ...]
+    returns: str
 
-    def bind(self, item: bytes | None = None) -> tuple[list[Any], dict[str, Any]]:
+    def bind(
+        self, values: Mapping[int, Loaded], item: bytes | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
         """The positional and keyword arguments; ``item`` is a map's element without its mark."""
-        positional, annotations = parameter_annotations(self.function)
-        args = [
-            evaluate(
-                binding,
-                self.values,
-                annotations.get(positional[place]) if place < len(positional) else None,
-                item,
-            )
-            for place, binding in enumerate(self.program.step.args)
-        ]
+        args = [evaluate(binding, values, wanted, item) for binding, wanted in self.args]
         kwargs = {
-            name: evaluate(binding, self.values, annotations.get(name), item)
-            for name, binding in self.program.step.kwargs
+            name: evaluate(binding, values, wanted, item) for name, binding, wanted in self.kwargs
         }
-        spread = self.program.step.options.get(StepOption.SPREAD)
-        if spread and item is not None:
+        if self.spread and item is not None:
             parts = decode(item)
-            kwargs.update((n, _refit(parts[n], annotations.get(n, Any))) for n in spread)
+            kwargs.update((name, _refit(parts[name], wanted)) for name, wanted in self.spread)
         return args, kwargs
+
+
+@lru_cache(maxsize=4096)
+def body_of(program: Program, function: Callable[..., Any]) -> Body:
+    """Prepare a function to be called as a step."""
+    step = program.step
+    positional, annotations = parameter_annotations(function)
+    by_place = dict(enumerate(annotations.get(name, Any) for name in positional))
+    return Body(
+        function=function,
+        is_stream=inspect.isasyncgenfunction(function),
+        args=tuple((binding, by_place.get(at, Any)) for at, binding in enumerate(step.args)),
+        kwargs=tuple((name, it, annotations.get(name, Any)) for name, it in step.kwargs),
+        spread=tuple((n, annotations.get(n, Any)) for n in step.options.get(StepOption.SPREAD, ())),
+        returns=f"result of step {step.name!r}",
+    )
 
 
 def evaluate(
@@ -123,12 +137,10 @@ def evaluate(
     """The Python value of a binding. Fresh on every call: a step may change what it was given."""
     wanted = Any if annotation is None else annotation
     match binding:
+        case Source(key=key, part=part):
+            return _load(values[key], part, wanted)
         case Const(text=text):
             return _fit(text.encode(), wanted)
-        case Source(key=key, part=None):
-            return _load(values[key], wanted)
-        case Source(key=key, part=part):
-            return _load(values[key], Any, part=part, part_annotation=wanted)
         case Item():
             return None if item is None else _fit(item, wanted)
         case ListOf(parts=parts):
@@ -139,11 +151,9 @@ def evaluate(
             return {name: evaluate(part, values, fields.get(name), item) for name, part in parts}
 
 
-def _load(
-    value: Loaded, annotation: Any, *, part: str | int | None = None, part_annotation: Any = Any
-) -> Any:
+def _load(value: Loaded, part: str | int | None, annotation: Any) -> Any:
     if not isinstance(value, bytes):
-        element = _element(annotation)
+        element = _element(annotation) if part is None else Any
         loaded = [
             None if entry[:1] == ItemMark.FAILED else _fit(entry[1:], element)
             for entry in value
@@ -155,7 +165,7 @@ def _load(
     whole = decode(value)
     # The annotation belongs to the part, so it is applied to the part alone.
     chosen = whole[part]
-    return chosen if part_annotation is Any else _refit(chosen, part_annotation)
+    return chosen if annotation is Any else _refit(chosen, annotation)
 
 
 def _refit(value: Any, annotation: Any) -> Any:

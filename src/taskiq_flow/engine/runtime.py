@@ -16,7 +16,7 @@ from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.config import TaskiqFlowConfig
-from taskiq_flow.engine.dispatch import Budget, Dispatcher, no_acknowledgement
+from taskiq_flow.engine.dispatch import Budget, Dispatcher
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
@@ -178,7 +178,7 @@ class Runtime:
         """Handle a message of a broker in memory."""
         await self.open()
         self.dispatcher.runner.invoker.adopt_receiver()
-        await self.dispatcher.on_message(ready, no_acknowledgement)
+        await self.dispatcher.on_message(ready)
 
     # -- who this process is
 

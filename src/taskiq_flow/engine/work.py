@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import functools
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -29,7 +28,7 @@ from taskiq_flow.engine.invoke import (
 )
 from taskiq_flow.engine.lease import Lease, now_monotonic
 from taskiq_flow.engine.outcome import Again, Try, decide_item, decide_step, named_timeout
-from taskiq_flow.engine.program import Arguments, Loaded, Program, load_program
+from taskiq_flow.engine.program import Body, Loaded, Program, body_of, load_program
 from taskiq_flow.exceptions import (
     AbortPipeline,
     FanOutError,
@@ -54,6 +53,7 @@ from taskiq_flow.model.records import (
     SequenceValue,
     bound_items_key,
 )
+from taskiq_flow.model.state import new_dict
 from taskiq_flow.plan import MapMode
 from taskiq_flow.stores.base import CHUNK, Held, RunStore
 
@@ -104,22 +104,12 @@ class StepRunner:
     _item_seconds: dict[str, float] = field(default_factory=dict[str, float])
     calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
 
-    def begin(self, grant: Grant, lease: Lease) -> asyncio.Task[Outcome]:
+    def begin(self, lease: Lease) -> asyncio.Task[Outcome]:
         """Start a grant in a task of its own, with its own copy of the context variables.
 
         The task raises `Interrupted` when what it did no longer counts.
         """
-        cancelled = Flag()
-        loop = asyncio.get_running_loop()
-        child = loop.create_task(self._run(grant, lease, cancelled), context=copy_context())
-
-        def stop(_reason: LostReason) -> None:
-            # Sync code sees the flag, async code is cancelled.
-            cancelled.is_set = True
-            child.cancel()
-
-        lease.on_lost = stop
-        return child
+        return asyncio.get_running_loop().create_task(self._run(lease))
 
     async def after_record(self, grant: Grant, *, recorded: bool) -> None:
         """Tell middlewares of calls whose outcome is stored now."""
@@ -137,7 +127,8 @@ class StepRunner:
 
     # -- one grant
 
-    async def _run(self, grant: Grant, lease: Lease, cancelled: Flag) -> Outcome:
+    async def _run(self, lease: Lease) -> Outcome:
+        grant = lease.grant
         program = load_program(grant.blob)
         try:
             if grant.expand:
@@ -145,8 +136,11 @@ class StepRunner:
             found = self._function_of(program)
             if found is None:
                 return await self._unknown_task(grant, program)
-            values = await self._load(grant, program)
-            one = _OneStep(self, grant, program, lease, cancelled, *found, values)
+            function, labels = found
+            one = _OneStep(self, grant, program, lease, body_of(program, function), labels)
+            one.values.update(zip(program.sources, grant.values, strict=True))
+            if SequenceValue in map(type, grant.values):
+                await self._load(grant, program, one.values)
             if grant.items:
                 return await self._run_items(one)
             return await one.run()
@@ -159,13 +153,13 @@ class StepRunner:
         except Exception as error:  # noqa: BLE001 - bad arguments, bad items: the step's failure
             return self._broken(grant, program, error)
 
-    def _function_of(self, program: Program) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+    def _function_of(self, program: Program) -> tuple[Callable[..., Any], Mapping[str, Any]] | None:
         """The function of a step with its task's labels; None if this worker has not got it."""
         if program.step.builtin is not None:
             work = BUILTINS.get(program.step.builtin)
             return None if work is None else (work, {})
         task = self.broker.find_task(program.step.task)
-        return None if task is None else (task.original_func, dict(task.labels))
+        return None if task is None else (task.original_func, task.labels)
 
     def _broken(self, grant: Grant, program: Program, error: Exception) -> Outcome:
         """The step failed before its function was called; a retry would meet the same."""
@@ -186,17 +180,11 @@ class StepRunner:
                 return self._broken(grant, program, UnknownTaskError(program.step.task, waited))
         raise Interrupted(UNKNOWN_TASK_PAUSE_SECONDS * (0.5 + self.random.random()))
 
-    async def _load(self, grant: Grant, program: Program) -> dict[int, Loaded]:
-        """The granted values by key; those stored item by item are read whole, in pages."""
-        values: dict[int, Loaded] = {}
-        items_source = program.items_source
+    async def _load(self, grant: Grant, program: Program, values: dict[int, Loaded]) -> None:
+        """Read whole, in pages, what is stored item by item; but not what is run item by item."""
         for key, value in zip(program.sources, grant.values, strict=True):
-            if isinstance(value, SequenceValue):
-                if key != items_source:
-                    values[key] = await self._read_sequence(grant.address.run_id, value)
-            else:
-                values[key] = value
-        return values
+            if isinstance(value, SequenceValue) and key != program.items_source:
+                values[key] = await self._read_sequence(grant.address.run_id, value)
 
     async def _read_sequence(self, run_id: str, value: SequenceValue) -> Sequence[bytes]:
         found: list[bytes] = []
@@ -252,16 +240,20 @@ class StepRunner:
         if not await ask(lambda: self.store.put_items(held, key, start, chunk), self.random):
             raise Interrupted
 
+    def is_doubtful(self, lease: Lease) -> bool:
+        """Whether a lease has not been confirmed for long: this process may have stood still."""
+        return now_monotonic() - lease.confirmed_at > self.store.options.lease_seconds / 2
+
     async def confirm(self, lease: Lease) -> None:
-        """Make sure of a lease before user code starts: this process may have stood still.
+        """Make sure of a doubtful lease before user code starts.
 
         Raises:
             Interrupted: Somebody else may have done the step in the meantime.
         """
-        while now_monotonic() - lease.confirmed_at > self.store.options.lease_seconds / 2:
+        while self.is_doubtful(lease):
             asked_at = now_monotonic()
-            held = Held(lease.address, lease.token)
-            lost = await ask(lambda: self.store.renew([held]), self.random)
+            held = [Held(lease.address, lease.token)]
+            lost = await ask(functools.partial(self.store.renew, held), self.random)
             if lost:
                 lease.lost = lost.get(lease.token, LostReason.TAKEN)
                 raise Interrupted
@@ -322,10 +314,9 @@ class _OneStep:
     grant: Grant
     program: Program
     lease: Lease
-    cancelled: Flag
-    function: Callable[..., Any]
-    task_labels: dict[str, Any]
-    values: dict[int, Loaded]
+    body: Body
+    task_labels: Mapping[str, Any]
+    values: dict[int, Loaded] = field(default_factory=new_dict)
     last_failed: bool = False
     _sequence_length: int | None = None
 
@@ -344,19 +335,23 @@ class _OneStep:
         runner, step, grant = self.runner, self.program.step, self.grant
         failures = grant.attempt if item is None else item.attempt
         element = None if item is None or item.value[:1] != ItemMark.VALUE else item.value[1:]
-        args, kwargs = Arguments(self.program, self.values, self.function).bind(element)
-        lone = _lone(step.options.get(StepOption.LONE), args, kwargs)
-        if lone is not None:
-            return self._ended(_given_back(lone[0]), failures)
-        context = self._context(item, failures)
-        for name in step.context:
-            kwargs[name] = context
+        args, kwargs = self.body.bind(self.values, element)
+        if StepOption.LONE in step.options:
+            lone = _lone(step.options[StepOption.LONE], args, kwargs)
+            if lone is not None:
+                return self._ended(_given_back(lone[0]), failures)
+        context: PipelineContext | None = None
+        if step.context or runner.hook is not None:
+            context = self._context(item, failures)
+            for name in step.context:
+                kwargs[name] = context
         message = self._message(item, args, kwargs)
         if runner.hook is not None and context is not None:
             await runner.hook("start", context, None)
-        await runner.confirm(self.lease)
+        if runner.is_doubtful(self.lease):
+            await runner.confirm(self.lease)
         work = Work()
-        target = self._collector() if inspect.isasyncgenfunction(self.function) else self.function
+        target = self._collector() if self.body.is_stream else self.body.function
         try:
             result = await runner.invoker.call(target, message, work)
             if result.is_err and (step.timeout is not None or self.lease.is_over):
@@ -385,11 +380,8 @@ class _OneStep:
                 outputs = step.options.get(StepOption.OUTPUTS)
                 if outputs:
                     returned = split_outputs(step.name, outputs, returned)
-                value = encode(
-                    returned,
-                    where=f"result of step {step.name!r}",
-                    limit=self.runner.config.max_value_bytes,
-                )
+                limit = self.runner.config.max_value_bytes
+                value = encode(returned, where=self.body.returns, limit=limit)
             except Exception as refused:  # noqa: BLE001 - a user's codec may raise anything
                 error = refused
         if error is not None:
@@ -401,7 +393,7 @@ class _OneStep:
             return Try(
                 error=error, stored_error=encode_error(error), failures=failures, elapsed=elapsed
             )
-        return Try(value=value, failures=failures, truthy=bool(result.return_value))
+        return Try(value, failures=failures, truthy=not filters or bool(result.return_value))
 
     def _collector(self) -> Callable[..., Coroutine[Any, Any, None]]:
         """A function that stores what an async generator yields, in chunks, as it comes."""
@@ -410,7 +402,7 @@ class _OneStep:
             runner, grant, name = self.runner, self.grant, self.program.step.name
             where = f"item of step {name!r}"
             key, start, chunk = grant.address.step, 0, list[bytes]()
-            async with aclosing(self.function(*args, **kwargs)) as items:
+            async with aclosing(self.body.function(*args, **kwargs)) as items:
                 async for item in items:
                     chunk.append(ItemMark.VALUE + encode(item, where=where))
                     if len(chunk) == CHUNK:
@@ -447,15 +439,14 @@ class _OneStep:
             self.grant.address, self._task_id(item), step.task, labels, args, kwargs
         )
 
-    def _context(self, item: ItemGrant | None, failures: int) -> PipelineContext | None:
-        step, grant = self.program.step, self.grant
-        if not step.context and self.runner.hook is None:
-            return None
+    def _context(self, item: ItemGrant | None, failures: int) -> PipelineContext:
+        grant, lease = self.grant, self.lease
+        lease.stopped = lease.stopped or Flag(lease.is_over)
         return PipelineContext(
             pipeline_id=grant.run_name,
             run_id=grant.address.run_id,
             step_index=self.program.index,
-            step_name=step.name,
+            step_name=self.program.step.name,
             task_id=self._task_id(item),
             execution_mode=_MODES.get(self.program.plan_kind, self.program.plan_kind),
             started_at=datetime.fromtimestamp(grant.run_started_at, UTC),
@@ -465,7 +456,7 @@ class _OneStep:
             if grant.deadline is None
             else datetime.fromtimestamp(grant.deadline, UTC),
             broker=self.runner.broker,
-            _cancelled=self.cancelled,
+            _cancelled=lease.stopped,
             _report=Progress(self.runner.store, grant).report,
         )
 

@@ -11,16 +11,28 @@ RECHECK_SECONDS = 1.0
 """How long a slot that found a limit used up sleeps at the most; it is woken when one leaves."""
 
 
+def after_outage(
+    now: float, last_due: float | None, hold_until: float, lease_seconds: float
+) -> bool:
+    """Whether leases may read as expired only because nobody could renew them.
+
+    Also before the first call of `due` after the outage, which sets ``hold_until``.
+    """
+    return last_due is not None and (now - last_due > lease_seconds / 2 or now < hold_until)
+
+
 @dataclass(slots=True)
 class LimitBook:
     """The holders (token → expiry) and the next free moment of each key.
 
-    A holder expires with its lease, so a worker that died frees its place.
+    A holder expires with its lease, so a worker that died frees its place. While no lease expires
+    (``holds_back``: the store was away, see `after_outage`) no holder does.
     """
 
     holders: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     next_at: dict[str, float] = field(default_factory=dict[str, float])
     waiting: dict[str, deque[Address]] = field(default_factory=dict[str, deque[Address]])
+    holds_back: bool = False
 
     def take(
         self,
@@ -57,8 +69,9 @@ class LimitBook:
     def _free_at(self, limit: Limit, now: float) -> float | None:
         if limit.most is not None:
             held = self.holders.get(limit.key, {})
-            for token in [t for t, until in held.items() if until <= now]:
-                del held[token]
+            if not self.holds_back:
+                for token in [t for t, until in held.items() if until <= now]:
+                    del held[token]
             if len(held) >= limit.most:
                 return now + RECHECK_SECONDS
         if limit.per_second is not None:

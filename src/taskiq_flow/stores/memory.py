@@ -19,7 +19,7 @@ from taskiq_flow.exceptions import (
     RunNotFoundError,
 )
 from taskiq_flow.model import transitions
-from taskiq_flow.model.limits import LimitBook
+from taskiq_flow.model.limits import LimitBook, after_outage
 from taskiq_flow.model.records import (
     NONE_VALUE,
     Address,
@@ -205,6 +205,10 @@ class MemoryRunStore(RunStore):
             now = self._clock()
             at = (address.step, address.slot)
             delay = self._delay_of(run, at, now)
+            data = self._data
+            data.limits.holds_back = after_outage(
+                now, data.last_due, data.hold_until, self._pace.lease
+            )
             answer = transitions.start(
                 run.state, at, token, now, self._pace, self._data.limits, want
             )

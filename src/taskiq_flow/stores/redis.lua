@@ -278,7 +278,12 @@ end
 
 local function free_at(limit)
   if limit.most then
-    call('ZREMRANGEBYSCORE', P .. 'lh:' .. limit.key, '-inf', now)
+    local known = call('HMGET', P .. 'clock', 'last', 'hold')
+    local last, hold = tonumber(known[1] or nil), tonumber(known[2] or 0)
+    -- After an outage holders may read as expired only because nobody could renew their leases.
+    if not last or (now - last <= lease / 2 and now >= hold) then
+      call('ZREMRANGEBYSCORE', P .. 'lh:' .. limit.key, '-inf', now)
+    end
     if call('ZCARD', P .. 'lh:' .. limit.key) >= limit.most then return now + 1 end
   end
   if limit.rate then

@@ -1,120 +1,153 @@
-"""How a worker shares out the many slots of one message."""
+"""How a worker shares out the many slots of one message. Time is virtual."""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import Context
 
 import pytest
 
 from taskiq_flow.engine.spread import LOOK_SECONDS, MOST_LANES, SHARES, Pace, Spread
 from taskiq_flow.model.records import Address, Ready
+from taskiq_flow.testing.simulation.clock import VirtualLoop
 
 
-def slots(count: int) -> deque[Ready]:
-    return deque(Ready(Address("run", 0, number), "queue", "", "task") for number in range(count))
+class Message:
+    """A message of so many slots, each of which takes so long; and what became of them."""
 
-
-class Work:
-    """Sees slots through, each when it is told to, and remembers how many there were at once."""
-
-    def __init__(self, *, quick: bool) -> None:
-        self.open = asyncio.Event()
-        if quick:
-            self.open.set()
+    def __init__(self, count: int, *, seconds: float) -> None:
+        self.slots = deque(
+            Ready(Address("run", 0, number), "queue", "", "task") for number in range(count)
+        )
+        self.seconds = seconds
         self.begun: list[int] = []
-        self.going = self.most = 0
         self.sent_on: list[list[int]] = []
-        self.sent = asyncio.Event()
+        self.going = self.most = 0
 
-    async def __call__(self, entry: Ready) -> None:
+    def spread(self, room: asyncio.Semaphore | None = None, pace: Pace | None = None) -> Spread:
+        return Spread(self.slots, self.work, self.send_on, room, pace or Pace())
+
+    async def work(self, entry: Ready) -> None:
         self.begun.append(entry.address.slot)
         self.going += 1
         self.most = max(self.most, self.going)
-        await asyncio.wait_for(self.open.wait(), 10)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.seconds)
         self.going -= 1
 
     def send_on(self, parts: Sequence[Sequence[Ready]]) -> None:
         self.sent_on += [[entry.address.slot for entry in part] for part in parts]
-        self.sent.set()
+
+    @property
+    def all_sent_on(self) -> list[int]:
+        return [number for part in self.sent_on for number in part]
 
 
-async def test_quick_slots_are_worked_on_side_by_side_but_not_all_at_once() -> None:
-    work = Work(quick=True)
-
-    await Spread(slots(100), work, work.send_on, None, Pace()).work_off()
-
-    assert sorted(work.begun) == list(range(100))
-    assert work.most == MOST_LANES
-    assert work.sent_on == []
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    yield made
+    made.dispose()
 
 
-async def test_slots_take_only_what_room_the_worker_has_left_and_give_it_back() -> None:
-    work = Work(quick=True)
-    room = asyncio.Semaphore(2)
-
-    await Spread(slots(50), work, work.send_on, room, Pace()).work_off()
-
-    assert sorted(work.begun) == list(range(50))
-    assert work.most == 3, "the message's own place and the two that were free"
-    await asyncio.wait_for(asyncio.gather(room.acquire(), room.acquire()), 1)
+QUICK, MEDIUM, SLOW = LOOK_SECONDS / 1000, LOOK_SECONDS / 4, LOOK_SECONDS * 50
 
 
-async def test_a_full_worker_works_them_off_one_after_another() -> None:
-    work = Work(quick=True)
+def test_quick_slots_are_worked_on_side_by_side_but_not_all_at_once(loop: VirtualLoop) -> None:
+    message = Message(100, seconds=QUICK)
 
-    await Spread(slots(20), work, work.send_on, asyncio.Semaphore(0), Pace()).work_off()
+    loop.run_until_complete(message.spread().work_off())
 
-    assert work.begun == list(range(20))
-    assert work.most == 1
-
-
-async def test_a_slow_slot_keeps_none_of_the_others_waiting() -> None:
-    work = Work(quick=False)
-
-    spreading = asyncio.create_task(Spread(slots(41), work, work.send_on, None, Pace()).work_off())
-    await asyncio.wait_for(work.sent.wait(), 10)
-
-    assert work.begun == [0], "nobody knew yet whether they are slow"
-    assert len(work.sent_on) == SHARES
-    assert sorted(number for part in work.sent_on for number in part) == list(range(1, 41))
-    work.open.set()
-    await spreading
-    assert work.begun == [0]
+    assert sorted(message.begun) == list(range(100))
+    assert message.most == MOST_LANES
+    assert message.sent_on == []
 
 
-async def test_of_slots_that_are_neither_quick_nor_slow_others_get_half() -> None:
-    begun: list[int] = []
-    sent_on: list[int] = []
+def test_slots_take_only_what_room_the_worker_has_left_and_give_it_back(loop: VirtualLoop) -> None:
+    message, room = Message(50, seconds=QUICK), asyncio.Semaphore(2)
+
+    loop.run_until_complete(message.spread(room).work_off())
+
+    assert sorted(message.begun) == list(range(50))
+    assert message.most == 3, "the message's own place and the two that were free"
+    loop.run_until_complete(asyncio.wait_for(take(room, 2), 1))
+
+
+def test_in_a_full_worker_they_come_one_after_another(loop: VirtualLoop) -> None:
+    message = Message(20, seconds=QUICK)
+
+    loop.run_until_complete(message.spread(asyncio.Semaphore(0)).work_off())
+
+    assert message.begun == list(range(20))
+    assert message.most == 1
+
+
+def test_a_slow_slot_keeps_none_of_the_others_waiting(loop: VirtualLoop) -> None:
+    message = Message(41, seconds=SLOW)
+
+    loop.run_until_complete(message.spread().work_off())
+
+    assert message.begun == [0], "nobody knew yet whether they are slow"
+    assert len(message.sent_on) == SHARES
+    assert message.all_sent_on == list(range(1, 41))
+
+
+def test_of_slots_that_are_neither_quick_nor_slow_others_get_half(loop: VirtualLoop) -> None:
+    message = Message(100, seconds=MEDIUM)
+
+    loop.run_until_complete(message.spread(asyncio.Semaphore(0)).work_off())
+
+    assert sorted(message.begun + message.all_sent_on) == list(range(100))
+    first, second = message.sent_on[:2]
+    assert 45 <= len(first) <= 50
+    assert len(second) < len(first)
+
+
+def test_a_worker_sends_on_halves_of_one_message_at_a_time(loop: VirtualLoop) -> None:
+    messages, pace = [Message(60, seconds=MEDIUM) for _ in range(5)], Pace()
+
+    async def work_off() -> None:
+        full = asyncio.Semaphore(0)
+        works = [message.spread(full, pace).work_off() for message in messages]
+        async with asyncio.timeout(LOOK_SECONDS * 1.5):
+            await asyncio.gather(*works)
+
+    with pytest.raises(TimeoutError):
+        loop.run_until_complete(work_off())
+
+    assert sum(len(message.sent_on) for message in messages) == 1
+
+
+def test_a_process_that_stood_still_does_not_take_its_slots_for_slow(loop: VirtualLoop) -> None:
+    message = Message(100, seconds=LOOK_SECONDS * 0.9)
+    process = loop.strand("process")
+    spreading = loop.spawn(process, message.spread().work_off())
+    loop.call_later(LOOK_SECONDS * 0.5, loop.freeze, process, context=Context())
+    loop.call_later(LOOK_SECONDS * 1.5, loop.thaw, process, context=Context())
+
+    loop.run_until_complete(spreading)
+
+    assert len(message.sent_on[0]) == 50, "half of them, in one message"
+
+
+def test_a_slot_that_raises_ends_the_message_and_frees_its_room(loop: VirtualLoop) -> None:
+    message, room = Message(20, seconds=QUICK), asyncio.Semaphore(3)
+    works = message.work
 
     async def work(entry: Ready) -> None:
-        begun.append(entry.address.slot)
-        done = asyncio.Event()
-        asyncio.get_running_loop().call_later(LOOK_SECONDS / 5, done.set)
-        await done.wait()
-
-    def send_on(parts: Sequence[Sequence[Ready]]) -> None:
-        assert len(parts) == 1
-        sent_on.extend(entry.address.slot for entry in parts[0])
-
-    spread = Spread(slots(60), work, send_on, None, Pace(), most_lanes=1)
-    await spread.work_off()
-
-    assert sorted(begun + sent_on) == list(range(60))
-    assert len(begun) > 3
-    assert sent_on
-
-
-async def test_a_slot_that_raises_ends_the_message_and_frees_its_room() -> None:
-    room = asyncio.Semaphore(3)
-
-    async def work(entry: Ready) -> None:
-        await asyncio.sleep(0)
+        await works(entry)
         if entry.address.slot == 5:
             raise ValueError("broken")
 
-    with pytest.raises(ExceptionGroup) as caught:
-        await Spread(slots(20), work, lambda _: None, room, Pace()).work_off()
+    spread = message.spread(room)
+    spread.work = work
 
-    assert caught.group_contains(ValueError, match="broken")
-    await asyncio.wait_for(asyncio.gather(*[room.acquire() for _ in range(3)]), 1)
+    with pytest.raises(ExceptionGroup) as caught:
+        loop.run_until_complete(spread.work_off())
+
+    assert [str(error) for error in caught.value.exceptions] == ["broken"]
+    loop.run_until_complete(asyncio.wait_for(take(room, 3), 1))
+
+
+async def take(room: asyncio.Semaphore, places: int) -> None:
+    for _ in range(places):
+        await room.acquire()

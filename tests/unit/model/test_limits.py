@@ -50,7 +50,10 @@ def test_who_asks_again_waits_in_its_old_place_and_only_once() -> None:
     for number in (0, 1, 2, 3, 2, 3, 2):
         take(book, TWO, f"t{number}", number=number)
 
-    assert [book.leave(TWO, f"t{i}") for i in range(2)] == [[who(2)], [who(3)]]
+    assert book.leave(TWO, "t0") == [who(2)]
+    take(book, TWO, "t2", number=2)
+    assert book.leave(TWO, "t1") == [who(3)]
+    assert book.leave(TWO, "t2") == []
 
 
 def test_who_got_in_no_longer_waits() -> None:

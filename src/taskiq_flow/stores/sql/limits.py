@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from taskiq_flow.model.limits import LimitBook
+from taskiq_flow.model.limits import LimitBook, after_outage
 from taskiq_flow.model.records import Address, Limit
 from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
@@ -37,6 +37,10 @@ class StoredLimits(LimitBook):
     def take(
         self, limits: tuple[Limit, ...], token: str, who: Address, now: float, lease: float
     ) -> float | None:
+        beat = self._session.row(statements.BEAT_SEEN)
+        if beat is not None:
+            last_due, hold_until = beat
+            self.holds_back = after_outage(now, last_due, hold_until, lease)
         for limit in sorted(limits, key=_key):
             self._load(limit)
             if limit.most is not None:

@@ -133,7 +133,9 @@ class PostgresSession(Session):
         _wait(self._connection.execute(";\n".join(definitions)))
 
     def has_table(self, name: str) -> bool:
-        return self._fetch("SELECT to_regclass($1::text) IS NOT NULL", name)[0][0]
+        # Not `to_regclass`: what it did not find, it does not look for again in this transaction.
+        asked = "SELECT 1 FROM pg_class WHERE relname = $1::text AND pg_table_is_visible(oid)"
+        return len(self._fetch(asked, name)) > 0
 
     def next_rid(self) -> int:
         asked = "SELECT nextval($1::text::regclass), extract(epoch FROM clock_timestamp())::float8"
@@ -185,8 +187,10 @@ def _wait(awaitable: Awaitable[T]) -> T:
 
 
 def _to_postgres(value: Any) -> Any:
-    # Its text cannot hold this one character, which a reason or a name may come with.
-    return value.replace("\0", "\ufffd") if isinstance(value, str) and "\0" in value else value
+    """Replace the one character that its text cannot hold; a reason or a name may have it."""
+    if type(value) is str:
+        return value.replace("\0", "\ufffd") if "\0" in value else value
+    return [_to_postgres(part) for part in value] if type(value) in (list, tuple) else value
 
 
 _TYPES: Final = {

@@ -222,11 +222,10 @@ QUEUER = select(*_queuer).where(
 
 # -- what stood still
 
-BEAT = (
-    select(s.beat.c.last_due, s.beat.c.hold_until)
-    .where(s.beat.c.namespace == bindparam("namespace"))
-    .with_for_update()
+BEAT_SEEN = select(s.beat.c.last_due, s.beat.c.hold_until).where(
+    s.beat.c.namespace == bindparam("namespace")
 )
+BEAT = BEAT_SEEN.with_for_update()
 
 _due_here = and_(
     s.slot.c.namespace == bindparam("namespace"),

@@ -134,6 +134,21 @@ class LimitContract:
         await alive.start("a")
         assert await dead.refused("a") is RefusalReason.LIMITED
 
+    async def test_a_limit_is_kept_through_an_outage_of_the_store(self, bench: StoreBench) -> None:
+        limit = Limit("api", most=1)
+        first, second = [await bench.create(step("a", limits=(limit,))) for _ in range(2)]
+        grant = await first.start("a")
+        await bench.due()
+
+        bench.clock.advance(3 * LEASE)
+
+        assert await second.refused("a") is RefusalReason.LIMITED
+        await bench.wait(LEASE / 2)
+        assert await second.refused("a") in (RefusalReason.LIMITED, RefusalReason.WAITING)
+        assert await bench.store.renew([Held(grant.address, grant.token)]) == {}
+        await bench.wait(LEASE / 2)
+        assert await second.refused("a") in (RefusalReason.LIMITED, RefusalReason.WAITING)
+
     async def test_a_limit_is_kept_by_renewing(self, bench: StoreBench) -> None:
         limit = Limit("api", most=1)
         first, second = [await bench.create(step("a", limits=(limit,))) for _ in range(2)]

@@ -12,6 +12,7 @@ from taskiq_flow.model.records import (
     ItemDone,
     ItemRetry,
     Items,
+    Join,
     LostReason,
     OnFailure,
     Refusal,
@@ -237,6 +238,23 @@ class MapContract:
         assert ended.ended is RunStatus.COMPLETED
         assert (await run.happened("m")).count(EventType.STEP_FAILED) == 1
 
+    async def test_what_a_failed_map_has_done_is_not_its_output(self, bench: StoreBench) -> None:
+        for then, join in ((OnFailure.PASS, Join.ALL), (OnFailure.SKIP, Join.ANY)):
+            run = await bench.create(
+                step("m", kind=StepKind.MAP, slots=1),
+                step("a"),
+                step("n", "m", "a", kind=StepKind.MAP, join=join),
+                items={"m": FIVE},
+            )
+            await run.run("a")
+            grant = await run.start("m", want=2)
+            await run.finish(grant, Items((ItemDone(0, b"=0"),), (), Failed(b"error", then)))
+
+            split = await run.start("n")
+
+            assert (split.expand, split.items, split.length) == (True, (), None)
+            assert split.values == (b"null", b'"done"')
+
     async def test_a_repetition_does_not_grant_into_a_map_that_has_failed(
         self, bench: StoreBench
     ) -> None:
@@ -250,6 +268,16 @@ class MapContract:
 
         assert granted.grant is not None
         assert (again.recorded, again.grant) == (True, None)
+
+    async def test_a_released_slot_of_a_map_that_has_failed_is_not_sent_again(
+        self, bench: StoreBench
+    ) -> None:
+        run = await _map(bench)
+        going, failing = await run.start("m", 0), await run.start("m", 1)
+        await run.finish(failing, Items((), (), Failed(b"error", OnFailure.PASS)))
+
+        assert await bench.store.release(going.address, going.token) == ()
+        assert await run.refused("m", 0) is RefusalReason.DONE
 
     async def test_a_dead_slot_of_a_map_that_has_failed_makes_room(self, bench: StoreBench) -> None:
         run = await bench.create(

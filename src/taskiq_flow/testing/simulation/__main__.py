@@ -1,4 +1,4 @@
-"""Replays schedules: ``python -m taskiq_flow.testing.simulation --seed 123 --faults all --trace``."""
+"""Replays schedules: ``python -m taskiq_flow.testing.simulation --seed 123 --trace``."""
 
 from __future__ import annotations
 

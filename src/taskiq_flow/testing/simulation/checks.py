@@ -181,15 +181,16 @@ class Ledger:
         """An outcome was reported; ``open_`` says that its step had not ended before."""
         holding = self._holdings.get(token)
         latest = self._latest.get(address)
-        known = holding is not None and latest is not None
-        if recorded and known and latest != token and not holding.over:
-            self.violated("A late writer changes nothing", f"{address} was taken by {latest}")
-        if not recorded and open_ and known and latest == token and not holding.over:
-            self.violated("Work is not thrown away", f"{address} was free, its outcome refused")
         if not recorded:
             self.counts["stale outcomes"] += 1
-        if holding is not None and recorded:
-            holding.over = True
+        if holding is None:
+            return
+        if latest is not None and not holding.over:
+            if recorded and latest != token:
+                self.violated("A late writer changes nothing", f"{address} was taken by {latest}")
+            if not recorded and open_ and latest == token:
+                self.violated("Work is not thrown away", f"{address} was free, but refused it")
+        holding.over = holding.over or recorded
 
     def lost(self, address: Address, token: str | None) -> None:
         """The store has taken a lease away, because it was not renewed in time."""

@@ -100,7 +100,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(
         self,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: Context | None = None,
     ) -> Callback:
         handle = Callback(self._now, callback, args, self, context)
@@ -110,7 +110,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(
         self,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: Context | None = None,
     ) -> Callback:
         return self.call_soon(callback, *args, context=context)
@@ -119,7 +119,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self,
         delay: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: Context | None = None,
     ) -> Callback:
         return self.call_at(self._now + delay, callback, *args, context=context)
@@ -128,7 +128,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self,
         when: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: Context | None = None,
     ) -> Callback:
         handle = Callback(when, callback, args, self, context)
@@ -156,11 +156,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def run_until_complete(self, future: Any) -> Any:
         task = asyncio.ensure_future(future, loop=self)
-        task.add_done_callback(lambda _: self.halt())
+        task.add_done_callback(self._halt_after)
         self.run()
         if not task.done():
             raise RuntimeError("Nothing is left to happen, and the future is not done.")
         return task.result()
+
+    def _halt_after(self, _: object) -> None:
+        self.halt()
 
     # -- turning the clock
 

@@ -123,4 +123,4 @@ def describe_faults(kinds: Iterable[Fault]) -> str:
 
 def seeded(*parts: object) -> random.Random:
     """Random numbers that are the same for the same parts, in every process."""
-    return random.Random("/".join(str(part) for part in parts))  # noqa: S311
+    return random.Random("/".join(str(part) for part in parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from taskiq_flow.model.records import Join, OnFailure, StepKind
 from taskiq_flow.plan import Binding, Item, ListOf, MapMode, PlanStep, Source
@@ -20,8 +20,9 @@ def mix(salt: int, parts: Sequence[Value]) -> int:
     """One number out of all that a step was given; another order gives another number."""
     total = salt + 1
     for part in parts:
-        if isinstance(part, list | tuple):
-            number = mix(len(part), part)
+        if isinstance(part, list):
+            several = cast("list[Value]", part)
+            number = mix(len(several), several)
         else:
             number = 5 if part is None else int(part)
         total = (total * 31 + number) % _MODULUS
@@ -137,9 +138,7 @@ def _fail(step: PlanStep, index: int, ends: _Ends, expected: Expected) -> bool:
 
 def _arguments(step: PlanStep, ends: _Ends, item: Value) -> list[Value]:
     (binding,) = step.args
-    parts = _bound(binding, ends, item)
-    assert isinstance(parts, list)
-    return parts  # pyright: ignore[reportUnknownVariableType]
+    return cast("list[Value]", _bound(binding, ends, item))
 
 
 def _bound(binding: Binding, ends: _Ends, item: Value) -> Value:

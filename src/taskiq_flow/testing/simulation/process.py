@@ -338,7 +338,8 @@ class Worker(Process):
     @property
     def leftovers(self) -> Mapping[str, int]:
         """What an idle worker still has, and should not have."""
-        services = 2  # taking messages, and looking for what is due
+        # Taking messages, looking for what is due, and leases if they are kept here.
+        services = 2 + (self.keeper is self.main)
         return {
             "leases": len(self.runtime.leases.held),
             "calls": len(self.runtime.dispatcher.runner.calls),
@@ -384,7 +385,7 @@ class Client(Process):
     async def _live(self) -> None:
         work = self.work
         await asyncio.sleep(work.start_after)
-        await self._insist(lambda: self._start())
+        await self._insist(self._start)
         self.created = True
         self.trace(f"{self.name} has created {work.run_id}")
         if work.cancel_after is not None:

@@ -89,8 +89,10 @@ class WatchedStore(MemoryRunStore):
         self, address: Address, token: str, outcome: Outcome, next_token: str | None
     ) -> Finished:
         run = self._data.runs.get(address.run_id)
-        step = None if run is None else run.state.steps[address.step]
-        is_open = bool(run and step) and not run.state.status.is_final and not step.status.is_final
+        state = None if run is None else run.state
+        is_open = state is not None and not (
+            state.status.is_final or state.steps[address.step].status.is_final
+        )
         before = {} if run is None else dict(run.items.get(address.step, {}))
         slot = None if run is None else run.state.slots.get((address.step, address.slot))
         again = slot is not None and slot.finish_token == token

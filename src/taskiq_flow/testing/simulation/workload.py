@@ -87,7 +87,7 @@ _LIMITS = (Limit("database", most=1), Limit("service", most=2), Limit("rate", pe
 
 @dataclass(slots=True)
 class WorkloadMaker:
-    """Makes runs by chance; steps take up to 1.4 times ``lease``, ``limited`` of them share limits."""
+    """Makes runs by chance; steps take up to 1.4 ``lease``, ``limited`` of them share limits."""
 
     random: random.Random
     queue: str
@@ -241,7 +241,7 @@ class WorkloadMaker:
         return step, replace(script, seconds=seconds, filters=spec.mode is MapMode.FILTER)
 
     def _gives_items(self, index: int) -> bool:
-        """Whether a step that is not skipped gives a list for sure, so that a map may run over it."""
+        """Whether a step that is not skipped gives a list for sure, for a map to run over."""
         step = self._steps[index]
         if step.kind is StepKind.MAP:
             return True
