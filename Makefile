@@ -31,10 +31,7 @@ demo-redis: setup  ## the same job on a private Redis with workers; ARGS=--kill-
 		exec $(PYTHON_IN_VENV) -m examples.stdlib_report.on_redis $(ARGS)'
 
 test: setup  ## run every test beside private Redis, PostgreSQL, RabbitMQ and NATS
-	@# A test that failed beside others is tried once more alone: the failure may be the machine's.
-	@$(SERVERS) -- sh -c '$(PYTHON_IN_VENV) -m pytest -n $(WORKERS) --dist worksteal $(ARGS) \
-		|| { echo "===== once more, alone ====="; \
-		$(PYTHON_IN_VENV) -m pytest --last-failed --last-failed-no-failures none $(ARGS); }'
+	@$(SERVERS) -- sh tools/test.sh $(PYTHON_IN_VENV) $(WORKERS) $(ARGS)
 
 check: lint types imports architecture wheel  ## what CI asks besides the tests
 
