@@ -33,6 +33,9 @@ demo-redis: setup  ## the same job on a private Redis with workers; ARGS=--kill-
 test: setup  ## run every test beside private Redis, PostgreSQL, RabbitMQ and NATS
 	@$(SERVERS) -- sh tools/test.sh $(PYTHON_IN_VENV) $(WORKERS) $(ARGS)
 
+workers:  ## the long tests of real workers on every broker
+	@$(SERVERS) -- $(PYTHON_IN_VENV) -m pytest tests/integration/workers $(ARGS)
+
 check: lint types imports architecture wheel  ## what CI asks besides the tests
 
 format: setup  ## put the code into shape

@@ -17,5 +17,5 @@ if [ $# -gt 0 ]; then
 fi
 failed=0
 attempt -n "$workers" --dist worksteal --ignore tests/chaos --ignore tests/integration/workers tests || failed=1
-attempt tests/integration/workers tests/chaos || failed=1
+attempt tests/chaos || failed=1
 exit $failed
