@@ -36,6 +36,7 @@ async def _measure_all(options: argparse.Namespace, servers: Servers) -> int:
     stores = [store for store in Store if servers.has(store)]
     for absent in (store for store in Store if store not in stores):
         print(f"No cells on {absent}: no server (`make bench` starts them).", file=sys.stderr)
+    load = f"{os.getloadavg()[0]:.1f} busy processes beside the benchmark, when it began"
     # Nobody looks at the times of a quick run, so its cells need not be alone.
     room = asyncio.Semaphore(os.cpu_count() or 1 if options.quick else 1)
     cells = list(_cells(options, stores))
@@ -49,7 +50,7 @@ async def _measure_all(options: argparse.Namespace, servers: Servers) -> int:
     if options.json is not None:
         cells = [one.to_json() for one in results.cells]
         options.json.write_text(json.dumps(cells, indent=1), encoding="utf-8")
-    parts = report.sections(results, await servers.described())
+    parts = report.sections(results, {"Load": load, **await servers.described()})
     print(report.as_text(parts))
     if (
         not options.quick

@@ -30,10 +30,10 @@ STORES = {
 PACKAGES = ("taskiq", "taskiq-redis", "redis", "hiredis", "asyncpg", "uvloop")
 
 
-def sections(results: Results, servers: Mapping[str, str]) -> dict[str, str]:
+def sections(results: Results, surroundings: Mapping[str, str]) -> dict[str, str]:
     """The generated parts of the page, by the name in their markers."""
     return {
-        "environment": _environment(results, servers),
+        "environment": _environment(results, surroundings),
         "targets": _targets(judged(results)),
         "shapes": _comparisons(results),
         "growth": _growth(results),
@@ -56,12 +56,12 @@ def write_page(parts: Mapping[str, str], page: Path = PAGE) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def _environment(results: Results, servers: Mapping[str, str]) -> str:
+def _environment(results: Results, surroundings: Mapping[str, str]) -> str:
     rounds = len({one.round for one in results.cells})
     facts = {
         "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "Python": platform.python_version(),
-        **servers,
+        **surroundings,
         "Packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "Rounds": str(rounds),
     }

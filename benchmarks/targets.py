@@ -25,6 +25,10 @@ MEMORY_GROWTH, TIME_GROWTH = 1.5, 1.3
 """Of a map 100 times as long, and of an item (or step) of a run 10 (or 100) times as long."""
 
 
+JUDGED_STEPS = 1000
+"""The ends of a shorter chain are over in milliseconds: what they cost is noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One wish, and whether it is fulfilled."""
@@ -75,7 +79,7 @@ def _maps(results: Results) -> Iterator[Verdict]:
 
 def _chains(results: Results) -> Iterator[Verdict]:
     for one in results.long_chains():
-        if one.first_ms and one.last_ms:
+        if one.first_ms and one.last_ms and one.cell.sizes.steps >= JUDGED_STEPS:
             how = " in place" if one.cell.in_place else ""
             what = (
                 f"time a step, end of a chain of {one.cell.sizes.steps:,} on {one.cell.store}{how}"

@@ -135,7 +135,8 @@ class RunClient:
         """Wait for the end of a run; None when the time is up. Warns when nobody can run it."""
         await self.runtime.open()
         first = NOBODY_AFTER_SECONDS
-        if timeout_seconds is not None and timeout_seconds <= first:
+        soon = timeout_seconds is not None and timeout_seconds <= first
+        if soon or isinstance(self.runtime.broker, InMemoryBroker):
             return await self.runtime.waiter.wait(run_id, timeout_seconds=timeout_seconds)
         status = await self.runtime.waiter.wait(run_id, timeout_seconds=first)
         if status is None:
@@ -149,7 +150,7 @@ class RunClient:
     async def why_pending(self, run: RunSnapshot) -> str | None:
         """Say why nobody takes a run, if there is a reason to be seen."""
         if run.status is not RunStatus.PENDING or isinstance(self.runtime.broker, InMemoryBroker):
-            return None
+            return None  # its only worker is this process
         plan = await self.results.plan(run.run_id)
         wanted = {step.queue for step in plan.steps if not step.after}
         workers = await self.store.workers()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType, MappingProxyType
 from typing import Any
 
-from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqResult
 from taskiq.receiver import Receiver
 from taskiq.utils import maybe_awaitable
 
+from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.routing import ROUTING_LABELS
 from taskiq_flow.engine.sender import STEP_TASK, pending_in_place
 from taskiq_flow.model.records import Address
@@ -44,7 +46,10 @@ class Work:
         """Wait until no thread or process works on the step any more."""
         if self.future is not None and not self.future.done():
             ending = asyncio.wrap_future(self.future)
-            await asyncio.wait([ending])
+            while not ending.done():
+                # A step that is told to stop more than once still has its thread.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([ending])
             if not ending.cancelled():
                 ending.exception()  # seen: nobody else asks for it any more
 
@@ -96,12 +101,8 @@ class Invoker:
     """Calls functions as the worker's own Receiver calls tasks: same executor, same options."""
 
     broker: AsyncBroker
+    hooks: Hooks
     receiver: Receiver | None = None
-    own: tuple[type[TaskiqMiddleware], ...] = ()
-    _hooks: dict[str, list[TaskiqMiddleware]] = field(
-        default_factory=dict[str, list[TaskiqMiddleware]]
-    )
-    _hooks_of: int = -1
 
     def adopt_receiver(self) -> Receiver:
         """Find the Receiver that runs us: the in-memory broker's, or the caller up the stack.
@@ -133,11 +134,12 @@ class Invoker:
         Runs in the caller's task: whoever calls makes it a child task, so that cancelling the
         step cancels nothing else, and its context variables end with it.
         """
-        pending_in_place.set(None)
+        if pending_in_place.get() is not None:
+            pending_in_place.set(None)
         _work.set(work)
         receiver = self.adopt_receiver()
         current: TaskiqMessage = message
-        for middleware in self._with_hook("pre_execute"):
+        for middleware in self.hooks.of("pre_execute"):
             try:
                 current = await maybe_awaitable(middleware.pre_execute(current))
             except Exception:  # a broken middleware must not stop the run
@@ -148,7 +150,7 @@ class Invoker:
         except Exception as error:
             logger.exception("Step %s failed outside of its function", message.task_id)
             result = await self._rescue(error, current)
-        for middleware in reversed(self._with_hook("post_execute")):
+        for middleware in reversed(self.hooks.of("post_execute")):
             try:
                 await maybe_awaitable(middleware.post_execute(current, result))
             except Exception:
@@ -163,7 +165,7 @@ class Invoker:
         """
         known = _locals_of("run_task", error)
         result: TaskiqResult[Any] | None = known.get("result")
-        left = [*reversed(self._with_hook("on_error"))]
+        left = [*reversed(self.hooks.of("on_error"))]
         if result is not None and known.get("middleware") in left:
             left = left[left.index(known["middleware"]) + 1 :]
         cause = known.get("found_exception") or error
@@ -179,7 +181,7 @@ class Invoker:
 
     async def after_record(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         """Call ``post_save`` of other middlewares: the outcome is stored now."""
-        for middleware in reversed(self._with_hook("post_save")):
+        for middleware in reversed(self.hooks.of("post_save")):
             try:
                 await maybe_awaitable(middleware.post_save(message, result))
             except Exception:
@@ -187,24 +189,7 @@ class Invoker:
 
     @property
     def wants_post_save(self) -> bool:
-        return bool(self._with_hook("post_save"))
-
-    def _with_hook(self, name: str) -> list[TaskiqMiddleware]:
-        """The middlewares that override a hook, without the engine's own."""
-        middlewares = self.broker.middlewares
-        if self._hooks_of != len(middlewares):
-            self._hooks.clear()
-            self._hooks_of = len(middlewares)
-        found = self._hooks.get(name)
-        if found is None:
-            base = getattr(TaskiqMiddleware, name)
-            found = self._hooks[name] = [
-                middleware
-                for middleware in middlewares
-                if getattr(type(middleware), name) is not base
-                and not isinstance(middleware, self.own)
-            ]
-        return found
+        return bool(self.hooks.of("post_save"))
 
 
 def step_message(

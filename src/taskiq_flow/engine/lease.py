@@ -69,6 +69,7 @@ class LeaseKeeper:
     store: RunStore
     lease_seconds: float
     random: random.Random = field(default_factory=random.Random)
+    taken: int = 0
     _held: dict[str, Lease] = field(default_factory=dict[str, Lease])
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -80,6 +81,7 @@ class LeaseKeeper:
         return min(self.lease_seconds / 4, LOOK_SECONDS)
 
     def hold(self, lease: Lease) -> None:
+        self.taken += 1
         self._held[lease.token] = lease
 
     def drop(self, token: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskiq import TaskiqResult
 
@@ -27,10 +27,11 @@ from taskiq_flow.plan import Plan, Source, load_plan
 from taskiq_flow.stores.base import CHUNK, Ending, RunStore
 
 _cached_plan = lru_cache(maxsize=256)(load_plan)
+_NOTHING: Mapping[str, Any] = {}
+_Result = TaskiqResult[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
+class RunOutcome(NamedTuple):
     """A run that has ended, as a client sees it.
 
     ``cause`` is the failed step's own exception, or what stands for it; ``errors`` has one of
@@ -41,7 +42,7 @@ class RunOutcome:
     value: Any = None
     cause: BaseException | None = None
     failed_step: str | None = None
-    partial: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    partial: Mapping[str, Any] = _NOTHING
 
     @property
     def failed(self) -> bool:
@@ -51,7 +52,7 @@ class RunOutcome:
         """The outcome as Taskiq has it."""
         started = self.snapshot.started_at or self.snapshot.created_at
         # Not validated: all parts are ours, and this is done for every run.
-        return TaskiqResult[Any].model_construct(
+        return _Result.model_construct(
             is_err=self.failed,
             log=None,
             return_value=self.value,

@@ -9,6 +9,7 @@ import socket
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -17,12 +18,14 @@ from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.engine.dispatch import Budget, Dispatcher
+from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
 from taskiq_flow.engine.results import RunResults
 from taskiq_flow.engine.routing import own_queues, served_queues
 from taskiq_flow.engine.sender import STEP_TASK, Sender
+from taskiq_flow.engine.turns import Turns
 from taskiq_flow.engine.waiter import Waiter
 from taskiq_flow.engine.work import StepHook, StepRunner
 from taskiq_flow.exceptions import StoreError
@@ -65,10 +68,13 @@ class Runtime:
         self._watch_listening()
 
     def _assemble(self) -> None:
-        invoker = Invoker(self.broker, own=self.own_middlewares)
-        self.sender = Sender(self.broker, self.own_middlewares)
+        hooks = Hooks(self.broker, self.own_middlewares)
+        self.sender = Sender(self.broker, hooks)
         if isinstance(self.broker, InMemoryBroker) and not self.broker.await_inplace:
-            self.sender.deliver = self.deliver
+            # The broker's own set, so that `InMemoryBroker.wait_all()` waits for runs as well.
+            running: set[Any] = getattr(self.broker, "_running_tasks", set())
+            turns = Turns(lambda: self.leases.taken, running)
+            self.sender.hand_over = lambda batch: turns.add(partial(self._handle, batch))
         self.waiter = Waiter(self.store)
         self.results = RunResults(self.store)
         self.leases = LeaseKeeper(self.store, self.store.options.lease_seconds)
@@ -84,7 +90,9 @@ class Runtime:
             store=self.store,
             leases=self.leases,
             sender=self.sender,
-            runner=StepRunner(self.broker, self.store, invoker, self.config, self.hook),
+            runner=StepRunner(
+                self.broker, self.store, Invoker(self.broker, hooks), self.config, self.hook
+            ),
             budget=Budget(self.config.continue_seconds, self.config.continue_steps),
             on_wake=self.settle,
             on_due=self.recovery.look_in,
@@ -100,11 +108,12 @@ class Runtime:
             StoreUnavailableError: The store does not answer.
         """
         loop = asyncio.get_running_loop()
+        if self._opened and self._loop is loop:
+            return
         if self._loop is not loop:
             self._leave_old_loop()
             self._loop, self._opening = loop, asyncio.Lock()
-        if self._opened or self._opening is None:
-            return
+        assert self._opening is not None
         async with self._opening:
             if self._opened:
                 return
@@ -174,7 +183,7 @@ class Runtime:
         await self.store.close()
         self.dispatcher.stopping = False
 
-    async def deliver(self, ready: Sequence[Ready]) -> None:
+    async def _handle(self, ready: Sequence[Ready]) -> None:
         """Handle a message of a broker in memory."""
         await self.open()
         self.dispatcher.runner.invoker.adopt_receiver()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from taskiq import AsyncBroker, InMemoryBroker, TaskiqMiddleware
+from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.kicker import AsyncKicker
 
+from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.routing import labels_of, route_of
 from taskiq_flow.engine.together import Together
@@ -38,13 +39,11 @@ runs without it, so what a step sends itself is sent at once."""
 class Sender:
     """Turns ready slots into messages, as few as possible."""
 
-    def __init__(self, broker: AsyncBroker, own: tuple[type[TaskiqMiddleware], ...] = ()) -> None:
+    def __init__(self, broker: AsyncBroker, hooks: Hooks) -> None:
         self.broker = broker
-        self.sent = 0
-        self._handed: set[asyncio.Task[None]] = set()
-        self.own = own
-        self.deliver: Callable[[Sequence[Ready]], Coroutine[Any, Any, None]] | None = None
+        self.hand_over: Callable[[Sequence[Ready]], None] | None = None
         """Set for a broker in memory: takes a message without writing and parsing it."""
+        self._hooks = hooks
         self.awaits_in_place = isinstance(broker, InMemoryBroker) and broker.await_inplace
         self._patience = None if isinstance(broker, InMemoryBroker) else SEND_SECONDS
         self._together = Together(self._send_batches)
@@ -71,9 +70,13 @@ class Sender:
     async def _send_batches(self, ready: list[Ready], *, apart: bool = False) -> list[Ready]:
         unsent: list[Ready] = []
         hangs = False
+        hand_over = None if self._is_watched() else self.hand_over
         for batch in _batches(ready, 1 if apart else SLOTS_PER_MESSAGE):
             if hangs:
                 unsent.extend(batch)
+                continue
+            if hand_over is not None:
+                hand_over(batch)
                 continue
             try:
                 async with asyncio.timeout(self._patience):
@@ -95,42 +98,22 @@ class Sender:
                 )
         return unsent
 
-    def _hand_over(
-        self,
-        deliver: Callable[[Sequence[Ready]], Coroutine[Any, Any, None]],
-        batch: Sequence[Ready],
-    ) -> None:
-        task = asyncio.create_task(deliver(batch))
-        # The broker's own set, so that `InMemoryBroker.wait_all()` waits for runs as well.
-        running: set[asyncio.Task[None]] = getattr(self.broker, "_running_tasks", self._handed)
-        running.add(task)
-        task.add_done_callback(running.discard)
-
     def _is_watched(self) -> bool:
         """Whether another middleware sees messages on their way, so they have to be real ones."""
-        return self._is_seen_on_its_way() or self._has_hook("pre_execute", "post_execute")
+        hooks = self._hooks
+        return self._is_seen_on_its_way() or bool(
+            hooks.of("pre_execute") or hooks.of("post_execute")
+        )
 
     def _is_seen_on_its_way(self) -> bool:
         """Whether another middleware sees messages leave: it may mark each with its caller's trace.
 
         One message for several callers would be marked for one of them.
         """
-        return self._has_hook("pre_send", "post_send")
-
-    def _has_hook(self, *hooks: str) -> bool:
-        return any(
-            getattr(type(middleware), hook) is not getattr(TaskiqMiddleware, hook)
-            for middleware in self.broker.middlewares
-            if not isinstance(middleware, self.own)
-            for hook in hooks
-        )
+        return bool(self._hooks.of("pre_send") or self._hooks.of("post_send"))
 
     async def _kick(self, batch: Sequence[Ready]) -> None:
         first = batch[0]
-        self.sent += 1
-        if self.deliver is not None and not self._is_watched():
-            self._hand_over(self.deliver, batch)
-            return
         labels: dict[str, Any] = {
             **labels_of(first.route),
             "ack_type": "manual",
@@ -141,8 +124,10 @@ class Sender:
         await kicker.with_task_id(new_token()).kiq(slots)
 
 
-def _batches(ready: Iterable[Ready], most: int) -> list[list[Ready]]:
+def _batches(ready: list[Ready], most: int) -> list[list[Ready]]:
     """Group slots that one message can announce: same queue, same route, in order."""
+    if len(ready) == 1:
+        return [ready]
     batches: list[list[Ready]] = []
     latest: dict[tuple[str, str], list[Ready]] = {}
     for entry in ready:

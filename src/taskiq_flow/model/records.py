@@ -328,6 +328,21 @@ class Items:
 Outcome: TypeAlias = Done | DoneSequence | Expanded | Failed | Retry | Aborted | Parked | Items
 
 
+def stored_items(outcome: Outcome, step: int) -> tuple[int, int] | None:
+    """The key and the number of items that an outcome says have been stored, if it is of such.
+
+    They were stored in calls before it: a store that failed over may have forgotten them, and
+    refuses the outcome then.
+    """
+    match outcome:
+        case DoneSequence(length=length):
+            return step, length
+        case Expanded(length=length):
+            return bound_items_key(step), length
+        case _:
+            return None
+
+
 class WakeKind(StrEnum):
     """What `due` found to be done."""
 

@@ -61,6 +61,9 @@ _STEP_ENDS = {
     StepStatus.FAILED: EventType.STEP_FAILED,
     StepStatus.SKIPPED: EventType.STEP_SKIPPED,
 }
+_UNCLAIMED = frozenset({SlotStatus.READY, SlotStatus.TIMER, SlotStatus.BLOCKED})
+"""Where a slot is after its lease ran out: ready, or put off by a limit since."""
+
 _RUN_ENDS = {
     RunStatus.COMPLETED: EventType.RUN_COMPLETED,
     RunStatus.FAILED: EventType.RUN_FAILED,
@@ -180,7 +183,7 @@ def finish(
         return None
     holds = slot.status is SlotStatus.RUNNING and slot.token == token
     # The lease ran out, but nobody took the slot since: the work is done, so it counts.
-    late = slot.status is SlotStatus.READY and slot.last_token == token
+    late = slot.status in _UNCLAIMED and slot.last_token == token
     if not holds and not late:
         return None
     step = run.steps[at[0]]

@@ -138,7 +138,10 @@ class RunStore(ABC):
     async def finish(
         self, address: Address, token: str, outcome: Outcome, next_token: str | None
     ) -> Finished:
-        """Record an outcome; with a next token, go on with more work in the same call."""
+        """Record an outcome; with a next token, go on with more work in the same call.
+
+        One whose items are not all stored (any more) is refused like a stale one.
+        """
 
     @abstractmethod
     async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:

@@ -45,6 +45,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
     bound_items_key,
+    stored_items,
 )
 from taskiq_flow.model.state import (
     Claim,
@@ -233,6 +234,9 @@ class MemoryRunStore(RunStore):
                 return Finished(recorded=False)
             now = self._clock()
             at = (address.step, address.slot)
+            items = stored_items(outcome, address.step)
+            if items is not None and len(run.items.get(items[0], ())) < items[1]:
+                return Finished(recorded=False)
             effects = transitions.finish(
                 run.state, at, token, outcome, next_token, now, self._pace, self._data.limits
             )

@@ -566,8 +566,12 @@ if op == 'finish' then -- slot, token, next token, want, kind, …
       float(answer.retry_at) or false, answer.ended and unsettled(run) or {}}
   end
   local holds = x.s == 'X' and x.token == token
-  local late = x.s == 'R' and x.last == token -- its lease ran out, but nobody took it since
+  -- Its lease ran out, but nobody took it since; a limit may have put it off.
+  local late = (x.s == 'R' or x.s == 'T' or x.s == 'B') and x.last == token
   if FINAL[st.s] or not holds and not late then return {0} end
+  local key = A[12] == 'sequence' and i or A[12] == 'expanded' and -1000000000 - i
+  -- Stored before, and forgotten if this server has taken over from one that failed since.
+  if key and call('HLEN', P .. 'q:' .. id .. ':' .. key) < tonumber(A[13]) then return {0} end
   local h, d = head(run, i), step(run, i)
   if holds then st.running = st.running - 1 end
   leave(run, h.limits, token)

@@ -156,7 +156,9 @@ def explain(session: Session, new: NewRun) -> tuple[Ready, ...] | None:
 
 
 def _ready_of(session: Session, run_id: str, rid: int) -> tuple[Ready, ...]:
-    rows = session.rows(statements.READY_SLOTS, rid=rid, status=SlotStatus.READY.value)
-    return tuple(
-        to_ready(run_id, to_step(row[: statements.STEP_WIDTH]).record, row[-1]) for row in rows
-    )
+    slots = session.rows(statements.READY_SLOTS, rid=rid, status=SlotStatus.READY.value)
+    indexes = list({step for step, _ in slots})
+    steps = {
+        row[0]: to_step(row) for row in session.rows(statements.STEPS, rid=rid, indexes=indexes)
+    }
+    return tuple(to_ready(run_id, steps[step].record, slot) for step, slot in slots)

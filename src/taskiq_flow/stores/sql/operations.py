@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -21,6 +21,7 @@ from taskiq_flow.model.records import (
     RefusalReason,
     RunStatus,
     Wake,
+    stored_items,
 )
 from taskiq_flow.model.state import Effects, RunState, SlotStatus
 from taskiq_flow.model.transitions import Pace
@@ -103,6 +104,11 @@ def finish(
         return Finished(recorded=False)
     at = (address.step, address.slot)
     run.load_place(*at, near=isinstance(outcome, Done | DoneSequence | Failed))
+    items = stored_items(outcome, address.step)
+    if items is not None:
+        (count,) = session.row(statements.ITEM_COUNT, rid=run.rid, key=items[0]) or (0,)
+        if count < items[1]:
+            return Finished(recorded=False)
     effects = transitions.finish(
         run.state, at, token, outcome, next_token, session.now, pace, run.limits
     )
@@ -183,53 +189,43 @@ def receive(name: str, payload: bytes, pace: Pace) -> Rule:
 
 def renew(session: Session, held: Sequence[Held], pace: Pace) -> dict[str, LostReason]:
     """Extend leases all at once, without locking their runs."""
-    by_token = {lease.token: lease.address for lease in held}
-    states = _states_of(session, by_token)
+    states = _states_of(session, held)
     limits = StoredLimits(session)
     lost: dict[str, LostReason] = {}
     writes = Writes()
-    for token, address in by_token.items():
-        rid, state = states[token]
-        at = (address.step, address.slot)
-        reason = transitions.renew(state, at, token, session.now, pace, limits)
+    for lease in held:
+        at = (lease.address.step, lease.address.slot)
+        rid, state = states[lease]
+        reason = transitions.renew(state, at, lease.token, session.now, pace, limits)
         if reason is not None:
-            lost[token] = reason
+            lost[lease.token] = reason
         elif state is not None:
-            writes.add(LEASES, (rid, *at, token, state.slots[at].due))
+            writes.add(LEASES, (rid, *at, lease.token, state.slots[at].due))
     limits.save(writes)
     session.write(writes)
     return lost
 
 
-def _states_of(
-    session: Session, by_token: Mapping[str, Address]
-) -> dict[str, tuple[int, RunState | None]]:
-    """The runs of these tokens, each with the one slot that the token holds."""
-    run_ids = list({address.run_id for address in by_token.values()})
-    rows = session.rows(statements.HELD, run_ids=run_ids, tokens=list(by_token))
-    states = dict(_state_of(row) for row in rows)
-    missing = [token for token in by_token if token not in states]
-    if missing:
-        others = [by_token[token].run_id for token in missing]
-        runs = {
-            run_id: (facts.rid, state)
-            for run_id, (facts, state) in (
-                (row[RUN_LOADED.index("run_id")], to_run(row))
-                for row in session.rows(statements.RUNS_BY_ID, run_ids=others)
-            )
-        }
-        states |= {token: runs.get(by_token[token].run_id, (0, None)) for token in missing}
+def _states_of(session: Session, held: Sequence[Held]) -> dict[Held, tuple[int, RunState | None]]:
+    """The runs of these leases, each with the slot that it is for, if its token holds that."""
+    states = dict(_state_of(row) for row in session.held(held))
+    lost = [lease for lease in held if lease not in states]
+    if lost:
+        asked = [lease.address.run_id for lease in lost]
+        read = [to_run(row) for row in session.rows(statements.RUNS_BY_ID, run_ids=asked)]
+        runs = {facts.run_id: (facts.rid, state) for facts, state in read}
+        states |= {lease: runs.get(lease.address.run_id, (0, None)) for lease in lost}
     return states
 
 
-def _state_of(row: Row) -> tuple[str, tuple[int, RunState | None]]:
+def _state_of(row: Row) -> tuple[Held, tuple[int, RunState | None]]:
     run_end = len(RUN_LOADED)
     step_end = run_end + statements.STEP_WIDTH
     facts, state = to_run(row[:run_end])
-    step, slot = to_step(row[run_end:step_end]), to_slot(row[step_end + 1 :])
-    state.steps[step.record.index] = step
-    state.slots[step.record.index, row[step_end]] = slot
-    return slot.token or "", (facts.rid, state)
+    step, number, slot = to_step(row[run_end:step_end]), row[step_end], to_slot(row[step_end + 1 :])
+    at = (step.record.index, number)
+    state.steps[at[0]], state.slots[at] = step, slot
+    return Held(Address(facts.run_id, *at), slot.token or ""), (facts.rid, state)
 
 
 def put_items(session: Session, held: Held, key: int, start: int, values: Sequence[bytes]) -> bool:

@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql import ClauseElement
 
 from taskiq_flow.exceptions import MissingExtraError, StoreUnavailableError
-from taskiq_flow.stores.sql import schema
+from taskiq_flow.stores.base import Held
+from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.gate import Gate, GateOptions
 from taskiq_flow.stores.sql.session import (
     Compiler,
@@ -47,10 +48,11 @@ _compile: Final = Compiler(DIALECT)
 _SESSION: Final = (
     # A client that vanished in the middle must not keep its locks.
     "SET idle_in_transaction_session_timeout = '15s'; "
-    # Every statement finds few rows by their keys: planning it anew costs more than it saves.
+    # Every statement finds few rows by their keys. So one plan does for all values, and reading a
+    # whole table is never it, however small the table was when the plan was made.
     "SET plan_cache_mode = force_generic_plan; "
-    "SET jit = off; "
-    "SET timezone = 'UTC'"
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+    "SET jit = off"
 )
 
 _BEGIN: Final = {
@@ -136,6 +138,15 @@ class PostgresSession(Session):
         # Not `to_regclass`: what it did not find, it does not look for again in this transaction.
         asked = "SELECT 1 FROM pg_class WHERE relname = $1::text AND pg_table_is_visible(oid)"
         return len(self._fetch(asked, name)) > 0
+
+    def held(self, leases: Sequence[Held]) -> Sequence[Row]:
+        return self.rows(
+            statements.HELD_TOGETHER,
+            run_ids=[lease.address.run_id for lease in leases],
+            steps=[lease.address.step for lease in leases],
+            slots=[lease.address.slot for lease in leases],
+            tokens=[lease.token for lease in leases],
+        )
 
     def next_rid(self) -> int:
         asked = "SELECT nextval($1::text::regclass), extract(epoch FROM clock_timestamp())::float8"

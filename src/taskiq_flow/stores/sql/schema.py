@@ -77,7 +77,7 @@ run = Table(
     Column("turn", _BIG, nullable=False),  # slots that were ever put behind `max_parallel`
     # Written apart from them:
     Column("logged", _BIG, nullable=False),
-    UniqueConstraint("namespace", "run_id", name=f"{PREFIX}run_id"),
+    UniqueConstraint("run_id", "namespace", name=f"{PREFIX}run_id"),
 )
 """One row per run. ``rid`` stands for the run everywhere else: shorter than its id."""
 
@@ -163,6 +163,15 @@ step = _table(
     Column("progress", LargeBinary),
 )
 """A step: ``rules`` is the part of its record that the transitions read, as JSON."""
+
+_AWAITED: Final = text("event IS NOT NULL")
+Index(
+    f"{PREFIX}step_event",
+    step.c.rid,
+    step.c.event,
+    sqlite_where=_AWAITED,
+    postgresql_where=_AWAITED,
+)
 
 near = _table("near", _key("rid"), _key("src", Integer()), _key("dst", Integer()))
 """What is loaded together with a step: its successors, and the steps they take items from."""

@@ -14,7 +14,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import Boolean, TypeEngine
+
+from taskiq_flow.stores.base import Held
 
 Row: TypeAlias = Sequence[Any]
 ResultT = TypeVar("ResultT")
@@ -158,6 +161,10 @@ class Session(ABC):
     def has_table(self, name: str) -> bool: ...
 
     @abstractmethod
+    def held(self, leases: Sequence[Held]) -> Sequence[Row]:
+        """Rows of `statements.HELD`, for those that still hold their slot."""
+
+    @abstractmethod
     def next_rid(self) -> int:
         """A number for a new run."""
 
@@ -204,6 +211,32 @@ def _one_of_sqlite(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     parameter = compiler.process(element.parameter, **kw)
     return f"{column} IN (SELECT value FROM json_each({parameter}))"  # noqa: S608 - compiled
+
+
+class among(ColumnElement[bool]):  # noqa: N801 - reads like SQLAlchemy's own functions
+    """``column IN (query)``, answered by looking up each row that the query finds.
+
+    PostgreSQL would read all steps of a run where it expects them to be few; an array it takes
+    as keys of the index.
+    """
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any], query: SelectBase) -> None:
+        self.column, self.query = column, query
+
+
+@compiles(among)
+def _among(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, query = compiler.process(element.column, **kw), compiler.process(element.query, **kw)
+    return f"{column} = ANY (ARRAY({query}))"
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, query = compiler.process(element.column, **kw), compiler.process(element.query, **kw)
+    return f"{column} IN ({query})"
 
 
 class server_clock(FunctionElement[float]):  # noqa: N801 - reads like SQLAlchemy's own functions

@@ -18,7 +18,8 @@ from sqlalchemy.dialects.sqlite.pysqlite import dialect as pysqlite
 from sqlalchemy.sql import ClauseElement
 
 from taskiq_flow.exceptions import StoreUnavailableError
-from taskiq_flow.stores.sql import schema
+from taskiq_flow.stores.base import Held
+from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.gate import Gate, GateOptions
 from taskiq_flow.stores.sql.rows import to_json
 from taskiq_flow.stores.sql.session import (
@@ -86,6 +87,14 @@ class SqliteSession(Session):
     def has_table(self, name: str) -> bool:
         asked = "SELECT 1 FROM sqlite_master WHERE name = ?"
         return self._connection.execute(asked, (name,)).fetchone() is not None
+
+    def held(self, leases: Sequence[Held]) -> Sequence[Row]:
+        found: list[Row] = []
+        for lease in leases:
+            run_id, step, slot = lease.address
+            asked = {"run_id": run_id, "step": step, "slot": slot, "token": lease.token}
+            found += self.rows(statements.HELD, **asked)
+        return found
 
     def next_rid(self) -> int:
         asked = f"SELECT coalesce(max(rid), 0) + 1 FROM {schema.run.name}"  # noqa: S608 - our name

@@ -6,9 +6,12 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
+    Integer,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     delete,
@@ -33,7 +36,7 @@ from taskiq_flow.stores.sql.rows import (
     STEP_FIXED,
     STEP_SHOWN,
 )
-from taskiq_flow.stores.sql.session import one_of, server_clock
+from taskiq_flow.stores.sql.session import among, one_of, server_clock
 
 FINAL: Final = tuple(status.value for status in RunStatus if status.is_final)
 
@@ -43,7 +46,11 @@ def _of(table: Table, names: tuple[str, ...]) -> list[ColumnElement[Any]]:
 
 
 _here = s.run.c.namespace == bindparam("namespace")
-_this_run = and_(_here, s.run.c.run_id == bindparam("run_id"))
+# Not by an index that begins with the namespace: where PostgreSQL knows nothing of a new table
+# yet, it takes one for as good as the other.
+_of_it = s.run.c.namespace.concat("") == bindparam("namespace")
+_this_run = and_(s.run.c.run_id == bindparam("run_id"), _of_it)
+_these_runs = and_(one_of(s.run.c.run_id, "run_ids"), _of_it)
 _rid = select(s.run.c.rid).where(_this_run).scalar_subquery()
 _one_rid = bindparam("rid", type_=s.run.c.rid.type)
 
@@ -55,21 +62,27 @@ _STEP: Final = ("idx", *STEP_FIXED, *STEP_CHANGES)
 STEP_WIDTH: Final = len(_STEP)
 
 _index = bindparam("step", type_=s.step.c.idx.type)
-_with_near = union_all(
-    select(_index),
-    select(s.near.c.dst).where(s.near.c.rid == _one_rid, s.near.c.src == _index),
+_with_near = among(
+    s.step.c.idx,
+    union_all(
+        select(_index),
+        select(s.near.c.dst).where(s.near.c.rid == _one_rid, s.near.c.src == _index),
+    ),
 )
 
 STEP = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, s.step.c.idx == _index)
 
-STEP_AND_NEAR = select(*_of(s.step, _STEP)).where(
-    s.step.c.rid == _one_rid, s.step.c.idx.in_(_with_near)
-)
+STEP_AND_NEAR = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, _with_near)
 
+STEPS = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, one_of(s.step.c.idx, "indexes"))
+
+# All of its key is given, also where it is known from the step: a planner that expects few slots
+# in a run would read all of them, and a long run has many.
 _own_slot = and_(
-    s.slot.c.rid == s.step.c.rid,
-    s.slot.c.step == s.step.c.idx,
+    s.slot.c.rid == _one_rid,
+    s.slot.c.step == _index,
     s.slot.c.slot == bindparam("slot"),
+    s.step.c.idx == _index,
 )
 
 PLACE = (
@@ -81,8 +94,8 @@ PLACE = (
 
 PLACE_AND_NEAR = (
     select(*_of(s.step, _STEP), *_of(s.slot, SLOT_CHANGES), server_clock())
-    .select_from(s.step.outerjoin(s.slot, and_(_own_slot, s.step.c.idx == _index)))
-    .where(s.step.c.rid == _one_rid, s.step.c.idx.in_(_with_near))
+    .select_from(s.step.outerjoin(s.slot, _own_slot))
+    .where(s.step.c.rid == _one_rid, _with_near)
 )
 
 _SLOT: Final = ("step", "slot", *SLOT_CHANGES)
@@ -123,6 +136,8 @@ VALUES = select(s.value.c.key, s.value.c.body, s.value.c.length).where(
     s.value.c.rid == _one_rid, one_of(s.value.c.key, "keys")
 )
 
+ITEM_COUNT = select(func.count()).where(s.item.c.rid == _one_rid, s.item.c.key == bindparam("key"))
+
 ITEMS = select(s.item.c.idx, s.item.c.body).where(
     s.item.c.rid == _one_rid,
     s.item.c.key == bindparam("key"),
@@ -138,10 +153,7 @@ QUIET = update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)
 KNOWN = select(s.run.c.rid, s.run.c.ended_at).where(_this_run)
 
 READY_SLOTS = (
-    select(*_of(s.step, _STEP), s.slot.c.slot)
-    .select_from(
-        s.slot.join(s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step))
-    )
+    select(s.slot.c.step, s.slot.c.slot)
     .where(s.slot.c.rid == _one_rid, s.slot.c.status == bindparam("status"))
     .order_by(s.slot.c.step, s.slot.c.slot)
 )
@@ -163,21 +175,49 @@ PENDING_IN_BACKLOG = select(func.count()).where(
 
 SETTLE = delete(s.slot).where(s.slot.c.rid == _rid, s.slot.c.step == bindparam("kind"))
 
+_held = (*_of(s.run, RUN_LOADED), *_of(s.step, _STEP), s.slot.c.slot, *_of(s.slot, SLOT_CHANGES))
+_held_from = s.run.join(s.slot, s.slot.c.rid == s.run.c.rid).join(
+    s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)
+)
+
 HELD = (
-    select(*_of(s.run, RUN_LOADED), *_of(s.step, _STEP), s.slot.c.slot, *_of(s.slot, SLOT_CHANGES))
-    .select_from(
-        s.run.join(s.slot, s.slot.c.rid == s.run.c.rid).join(
-            s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)
-        )
+    select(*_held)
+    .select_from(_held_from)
+    .where(
+        _this_run,
+        s.slot.c.step == _index,
+        s.slot.c.slot == bindparam("slot"),
+        s.slot.c.token == bindparam("token"),
     )
-    .where(_here, one_of(s.run.c.run_id, "run_ids"), one_of(s.slot.c.token, "tokens"))
+)
+"""A slot with its step and its run, if this token holds it."""
+
+_asked = (
+    func.unnest(
+        bindparam("run_ids", type_=ARRAY(Text)),
+        bindparam("steps", type_=ARRAY(Integer)),
+        bindparam("slots", type_=ARRAY(Integer)),
+        bindparam("tokens", type_=ARRAY(Text)),
+    )
+    .table_valued("run_id", "step", "slot", "token", name="asked")
+    .render_derived()
 )
 
-RUNS_BY_ID = select(*_of(s.run, RUN_LOADED)).where(_here, one_of(s.run.c.run_id, "run_ids"))
-
-RUN_STATUSES = select(s.run.c.run_id, s.run.c.status).where(
-    _here, one_of(s.run.c.run_id, "run_ids")
+HELD_TOGETHER = (
+    select(*_held)
+    .select_from(_held_from.join(_asked, s.run.c.run_id == _asked.c.run_id))
+    .where(
+        _of_it,
+        s.slot.c.step == _asked.c.step,
+        s.slot.c.slot == _asked.c.slot,
+        s.slot.c.token == _asked.c.token,
+    )
 )
+"""The same for many tokens, in PostgreSQL's words."""
+
+RUNS_BY_ID = select(*_of(s.run, RUN_LOADED)).where(_these_runs)
+
+RUN_STATUSES = select(s.run.c.run_id, s.run.c.status).where(_these_runs)
 
 HOLDER = (
     select(s.run.c.rid)

@@ -95,7 +95,6 @@ class LimitContract:
         assert second is not None
         await run.finish(second, items_done(second))
 
-        assert await run.refused("m", 1) is RefusalReason.WAITING
         assert kicked(await bench.wait(3.0)) == [run.at("m", 0), run.at("m", 1)]
 
     async def test_a_limit_holds_over_all_runs(self, bench: StoreBench) -> None:

@@ -64,6 +64,17 @@ class SequenceContract:
         assert not finished.grant.expand
         assert [entry.address for entry in finished.ready] == [run.at("m", 1)]
 
+    async def test_an_outcome_without_its_items_is_refused(self, bench: StoreBench) -> None:
+        """A server that took over from one that failed may have forgotten them."""
+        run = await bench.create(step("a"), step("m", "a", kind=StepKind.MAP, slots=2))
+        grant = await run.start("a")
+        held = Held(grant.address, grant.token)
+        await bench.store.put_items(held, 0, 0, FIVE[:4])
+
+        assert not (await run.finish(grant, DoneSequence(5))).recorded
+        await bench.store.put_items(held, 0, 4, FIVE[4:])
+        assert (await run.finish(grant, DoneSequence(5))).recorded
+
     async def test_a_lost_expansion_is_done_again(self, bench: StoreBench) -> None:
         run = await bench.create(step("a"), step("m", "a", kind=StepKind.MAP, slots=2))
         await run.run("a")

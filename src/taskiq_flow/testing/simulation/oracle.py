@@ -12,6 +12,9 @@ from taskiq_flow.testing.simulation.workload import Script, Work, Workload
 
 _MODULUS = 1_000_003
 
+DROPPED = object()
+"""Stands where an item was filtered out, or failed where errors are skipped."""
+
 Value = Any
 """A number, a list of such, or None: what simulated steps give and take."""
 
@@ -105,14 +108,18 @@ def _run_items(work: Workload, index: int, script: Script, ends: _Ends, expected
     step = work.plan.steps[index]
     spec = step.map
     assert spec is not None
-    items = work.items[index] if spec.items is None else _bound(spec.items, ends, None)
+    items = work.items[index] if spec.items is None else ends.values[spec.items.key]
     found: list[Value] = []
     for number, item in enumerate(items):
+        if item is DROPPED:
+            found.append(DROPPED)  # items keep their numbers
+            continue
         if script.aborts:
             expected.aborting.add(index)
             return False
         if number in script.broken:
             if spec.skip_errors:
+                found.append(DROPPED)
                 continue
             if step.on_failure is OnFailure.STOP:
                 return _fail(step, index, ends, expected)
@@ -121,8 +128,8 @@ def _run_items(work: Workload, index: int, script: Script, ends: _Ends, expected
         value = answer(step, index, script, _arguments(step, ends, item))
         if spec.mode is MapMode.MAP:
             found.append(value)
-        elif value:
-            found.append(item)
+        else:
+            found.append(item if value else DROPPED)
     ends.values[index] = found
     return True
 
@@ -144,7 +151,10 @@ def _arguments(step: PlanStep, ends: _Ends, item: Value) -> list[Value]:
 def _bound(binding: Binding, ends: _Ends, item: Value) -> Value:
     match binding:
         case Source(key=key):
-            return ends.values[key]
+            value = ends.values[key]
+            if not isinstance(value, list):
+                return value
+            return [one for one in cast("list[Value]", value) if one is not DROPPED]
         case Item():
             return item
         case ListOf(parts=parts):

@@ -343,7 +343,7 @@ class Worker(Process):
         return {
             "leases": len(self.runtime.leases.held),
             "calls": len(self.runtime.dispatcher.runner.calls),
-            "tasks": len(self.main.going) - services,
+            "tasks": max(0, len(self.main.going) - services),
         }
 
 
