@@ -190,6 +190,8 @@ def finish(
     effects = Effects()
     if holds:
         run.running -= 1
+    elif slot.status is SlotStatus.BLOCKED and at in run.blocked:
+        run.blocked.remove(at)
     if step.record.limits:
         effects.freed.extend(limits.leave(step.record.limits, token))
     slot.token = slot.last_token = None

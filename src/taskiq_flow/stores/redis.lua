@@ -573,7 +573,8 @@ if op == 'finish' then -- slot, token, next token, want, kind, …
   -- Stored before, and forgotten if this server has taken over from one that failed since.
   if key and call('HLEN', P .. 'q:' .. id .. ':' .. key) < tonumber(A[13]) then return {0} end
   local h, d = head(run, i), step(run, i)
-  if holds then st.running = st.running - 1 end
+  if holds then st.running = st.running - 1
+  elseif x.s == 'B' then call('LREM', P .. 'b:' .. id, 0, i .. '.' .. n) end
   leave(run, h.limits, token)
   x.token, x.last, x.s, x.due = nil, nil, 'D', nil
   -- A step may have ended while one of its slots ran: another of its items failed for good.

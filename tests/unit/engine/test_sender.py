@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 from taskiq import AsyncBroker, BrokerMessage, TaskiqMessage, TaskiqMiddleware
 
+from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.sender import SLOTS_PER_MESSAGE, Sender
 from taskiq_flow.model.records import Address, Ready
 
@@ -41,7 +42,7 @@ def ready(run_id: str, *, queue: str = "queue", route: str = "") -> Ready:
 
 async def test_runs_that_start_together_share_messages() -> None:
     broker = RecordingBroker()
-    sender = Sender(broker)
+    sender = Sender(broker, Hooks(broker))
     runs = [f"run-{number}" for number in range(250)]
 
     await asyncio.gather(*[sender.send([ready(run)]) for run in runs])
@@ -52,7 +53,7 @@ async def test_runs_that_start_together_share_messages() -> None:
 
 async def test_what_goes_to_another_queue_or_by_another_route_gets_another_message() -> None:
     broker = RecordingBroker()
-    sender = Sender(broker)
+    sender = Sender(broker, Hooks(broker))
     other_queue = ready("b", queue="other", route='{"queue_name":"other"}')
     urgent = ready("c", route='{"priority":9}')
 
@@ -64,7 +65,7 @@ async def test_what_goes_to_another_queue_or_by_another_route_gets_another_messa
 
 async def test_slots_that_are_to_go_apart_do_not_share() -> None:
     broker = RecordingBroker()
-    sender = Sender(broker)
+    sender = Sender(broker, Hooks(broker))
 
     await sender.send([ready("a"), ready("b")], apart=True)
 
@@ -82,7 +83,7 @@ async def test_a_middleware_that_marks_messages_marks_those_of_each_caller() -> 
 
     broker = RecordingBroker()
     broker.add_middlewares(Tenant())
-    sender = Sender(broker)
+    sender = Sender(broker, Hooks(broker))
 
     async with asyncio.TaskGroup() as callers:
         for name in ("red", "blue"):
@@ -95,7 +96,7 @@ async def test_a_middleware_that_marks_messages_marks_those_of_each_caller() -> 
 async def test_each_caller_hears_which_of_its_own_slots_were_not_sent() -> None:
     broker = RecordingBroker()
     broker.away = True
-    sender = Sender(broker)
+    sender = Sender(broker, Hooks(broker))
 
     unsent = await asyncio.gather(sender.send([ready("a")]), sender.send([ready("b"), ready("c")]))
 

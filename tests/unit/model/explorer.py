@@ -206,6 +206,8 @@ class World:
         allowed = slot.last_token == token and slot.status in (
             SlotStatus.RUNNING,
             SlotStatus.READY,
+            SlotStatus.TIMER,
+            SlotStatus.BLOCKED,
         )
         before = self.fingerprint()
         effects = self._finish(holder.at, token, outcome, next_token)

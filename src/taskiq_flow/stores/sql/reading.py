@@ -15,7 +15,7 @@ from taskiq_flow.model.records import (
     WorkerRecord,
 )
 from taskiq_flow.stores.base import Ending, Page
-from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql import queries, schema, statements
 from taskiq_flow.stores.sql.loaded import to_value
 from taskiq_flow.stores.sql.rows import (
     from_worker,
@@ -34,14 +34,14 @@ WORKERS: Final = Target(Verb.UPSERT, schema.worker, ("namespace", "worker_id"), 
 
 
 def get(session: Session, run_id: str, *, steps: bool) -> RunSnapshot | None:
-    row = session.row(statements.SHOWN, run_id=run_id)
+    row = session.row(queries.SHOWN, run_id=run_id)
     if row is None:
         return None
     *shown, rid = row
     if not steps:
         return to_snapshot(shown)
     snapshot = to_snapshot(shown)
-    rows = session.rows(statements.STEPS_SHOWN, rid=rid)
+    rows = session.rows(queries.STEPS_SHOWN, rid=rid)
     ended = snapshot.status.is_final
     return to_snapshot(shown, tuple(to_step_snapshot(step, run_has_ended=ended) for step in rows))
 
@@ -58,13 +58,13 @@ def ending(session: Session, run_id: str, keys: Sequence[int]) -> Ending | None:
 def values(session: Session, run_id: str, keys: Sequence[int]) -> dict[int, Value]:
     if not keys:
         return {}
-    rows = session.rows(statements.RUN_VALUES, run_id=run_id, keys=list(keys))
+    rows = session.rows(queries.RUN_VALUES, run_id=run_id, keys=list(keys))
     found = {key: to_value(key, body, length) for key, body, length in rows}
     return {key: found[key] for key in keys if key in found}
 
 
 def items(session: Session, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
-    found = session.pairs(statements.RUN_ITEMS, run_id=run_id, key=key, start=start, stop=stop)
+    found = session.pairs(queries.RUN_ITEMS, run_id=run_id, key=key, start=start, stop=stop)
     return [found.get(index) for index in range(start, stop)]
 
 
@@ -78,7 +78,7 @@ def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int
         "until": which.until,
     }
     asked = {name: value for name, value in given.items() if value is not None}
-    statement = statements.listing(frozenset(asked), goes_on=cursor is not None)
+    statement = queries.listing(frozenset(asked), goes_on=cursor is not None)
     place: dict[str, float | str] = {}
     if cursor is not None:
         age, _, place["last_id"] = cursor.partition(" ")
@@ -90,7 +90,7 @@ def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int
 
 
 def events(session: Session, run_id: str, after: int, limit: int) -> list[EventRecord]:
-    rows = session.rows(statements.EVENTS, run_id=run_id, after=after, limit=limit)
+    rows = session.rows(queries.EVENTS, run_id=run_id, after=after, limit=limit)
     found = [event for seq, at, body in rows for event in to_events(run_id, seq, at, body)]
     return [event for event in found if event.seq > after][:limit]
 
@@ -130,7 +130,7 @@ def append_log(session: Session, run_id: str, lines: Sequence[bytes]) -> None:
 
 
 def log(session: Session, run_id: str, after: int, limit: int) -> tuple[list[bytes], int]:
-    rows = session.rows(statements.LOG, run_id=run_id, after=after, limit=limit)
+    rows = session.rows(queries.LOG, run_id=run_id, after=after, limit=limit)
     return [line for _, line in rows], rows[-1][0] if rows else after
 
 
@@ -150,7 +150,7 @@ def announce(session: Session, worker: WorkerRecord, ttl_seconds: float) -> None
 
 
 def workers(session: Session) -> list[WorkerRecord]:
-    return [to_worker(body) for (body,) in session.rows(statements.WORKERS, now=session.now)]
+    return [to_worker(body) for (body,) in session.rows(queries.WORKERS, now=session.now)]
 
 
 def delete(session: Session, run_id: str) -> bool:

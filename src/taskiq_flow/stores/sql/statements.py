@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Integer,
-    Select,
     Table,
     Text,
     and_,
@@ -19,7 +17,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     null,
-    or_,
     select,
     text,
     union_all,
@@ -30,33 +27,31 @@ from taskiq_flow.model.records import RunStatus
 from taskiq_flow.stores.sql import schema as s
 from taskiq_flow.stores.sql.rows import (
     RUN_LOADED,
-    RUN_SHOWN,
     SLOT_CHANGES,
     STEP_CHANGES,
     STEP_FIXED,
-    STEP_SHOWN,
 )
 from taskiq_flow.stores.sql.session import among, one_of, server_clock
 
 FINAL: Final = tuple(status.value for status in RunStatus if status.is_final)
 
 
-def _of(table: Table, names: tuple[str, ...]) -> list[ColumnElement[Any]]:
+def columns(table: Table, names: tuple[str, ...]) -> list[ColumnElement[Any]]:
     return [table.c[name] for name in names]
 
 
-_here = s.run.c.namespace == bindparam("namespace")
+here = s.run.c.namespace == bindparam("namespace")
 # Not by an index that begins with the namespace: where PostgreSQL knows nothing of a new table
 # yet, it takes one for as good as the other.
 _of_it = s.run.c.namespace.concat("") == bindparam("namespace")
-_this_run = and_(s.run.c.run_id == bindparam("run_id"), _of_it)
+this_run = and_(s.run.c.run_id == bindparam("run_id"), _of_it)
 _these_runs = and_(one_of(s.run.c.run_id, "run_ids"), _of_it)
-_rid = select(s.run.c.rid).where(_this_run).scalar_subquery()
-_one_rid = bindparam("rid", type_=s.run.c.rid.type)
+rid_of_run = select(s.run.c.rid).where(this_run).scalar_subquery()
+one_rid = bindparam("rid", type_=s.run.c.rid.type)
 
 # -- loading a run in part, see `LoadedRun`
 
-RUN = select(*_of(s.run, RUN_LOADED)).where(_this_run).with_for_update()
+RUN = select(*columns(s.run, RUN_LOADED)).where(this_run).with_for_update()
 
 _STEP: Final = ("idx", *STEP_FIXED, *STEP_CHANGES)
 STEP_WIDTH: Final = len(_STEP)
@@ -66,64 +61,66 @@ _with_near = among(
     s.step.c.idx,
     union_all(
         select(_index),
-        select(s.near.c.dst).where(s.near.c.rid == _one_rid, s.near.c.src == _index),
+        select(s.near.c.dst).where(s.near.c.rid == one_rid, s.near.c.src == _index),
     ),
 )
 
-STEP = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, s.step.c.idx == _index)
+STEP = select(*columns(s.step, _STEP)).where(s.step.c.rid == one_rid, s.step.c.idx == _index)
 
-STEP_AND_NEAR = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, _with_near)
+STEP_AND_NEAR = select(*columns(s.step, _STEP)).where(s.step.c.rid == one_rid, _with_near)
 
-STEPS = select(*_of(s.step, _STEP)).where(s.step.c.rid == _one_rid, one_of(s.step.c.idx, "indexes"))
+STEPS = select(*columns(s.step, _STEP)).where(
+    s.step.c.rid == one_rid, one_of(s.step.c.idx, "indexes")
+)
 
 # All of its key is given, also where it is known from the step: a planner that expects few slots
 # in a run would read all of them, and a long run has many.
 _own_slot = and_(
-    s.slot.c.rid == _one_rid,
+    s.slot.c.rid == one_rid,
     s.slot.c.step == _index,
     s.slot.c.slot == bindparam("slot"),
     s.step.c.idx == _index,
 )
 
 PLACE = (
-    select(*_of(s.step, _STEP), *_of(s.slot, SLOT_CHANGES), server_clock())
+    select(*columns(s.step, _STEP), *columns(s.slot, SLOT_CHANGES), server_clock())
     .select_from(s.step.outerjoin(s.slot, _own_slot))
-    .where(s.step.c.rid == _one_rid, s.step.c.idx == _index)
+    .where(s.step.c.rid == one_rid, s.step.c.idx == _index)
 )
 """A step with its slot (whose columns are null when it is not open) and the time."""
 
 PLACE_AND_NEAR = (
-    select(*_of(s.step, _STEP), *_of(s.slot, SLOT_CHANGES), server_clock())
+    select(*columns(s.step, _STEP), *columns(s.slot, SLOT_CHANGES), server_clock())
     .select_from(s.step.outerjoin(s.slot, _own_slot))
-    .where(s.step.c.rid == _one_rid, _with_near)
+    .where(s.step.c.rid == one_rid, _with_near)
 )
 
 _SLOT: Final = ("step", "slot", *SLOT_CHANGES)
 
-SLOT = select(*_of(s.slot, SLOT_CHANGES)).where(
-    s.slot.c.rid == _one_rid, s.slot.c.step == _index, s.slot.c.slot == bindparam("slot")
+SLOT = select(*columns(s.slot, SLOT_CHANGES)).where(
+    s.slot.c.rid == one_rid, s.slot.c.step == _index, s.slot.c.slot == bindparam("slot")
 )
 
 BLOCKED_SLOTS = (
-    select(*_of(s.slot, _SLOT))
-    .where(s.slot.c.rid == _one_rid, s.slot.c.turn > bindparam("after"))
+    select(*columns(s.slot, _SLOT))
+    .where(s.slot.c.rid == one_rid, s.slot.c.turn > bindparam("after"))
     .order_by(s.slot.c.turn)
     .limit(bindparam("limit"))
 )
 
-WAITING_STEPS = select(*_of(s.step, _STEP)).where(
-    s.step.c.rid == _one_rid,
+WAITING_STEPS = select(*columns(s.step, _STEP)).where(
+    s.step.c.rid == one_rid,
     s.step.c.event == bindparam("event"),
     s.step.c.status == bindparam("status"),
 )
 """Steps that wait for an event of this name."""
 
 INBOX = select(s.inbox.c.payload).where(
-    s.inbox.c.rid == _one_rid, s.inbox.c.name == bindparam("name")
+    s.inbox.c.rid == one_rid, s.inbox.c.name == bindparam("name")
 )
 
 _retry = (s.retry.c.idx, s.retry.c.attempt, s.retry.c.due)
-_of_step = and_(s.retry.c.rid == _one_rid, s.retry.c.step == _index)
+_of_step = and_(s.retry.c.rid == one_rid, s.retry.c.step == _index)
 
 RETRIES_DUE_FIRST = (
     select(*_retry).where(_of_step, s.retry.c.due.is_not(None)).order_by(s.retry.c.due).limit(2)
@@ -133,33 +130,33 @@ RETRIES_DUE_FIRST = (
 RETRIES_IN_FLIGHT = select(*_retry).where(_of_step, one_of(s.retry.c.idx, "indexes"))
 
 VALUES = select(s.value.c.key, s.value.c.body, s.value.c.length).where(
-    s.value.c.rid == _one_rid, one_of(s.value.c.key, "keys")
+    s.value.c.rid == one_rid, one_of(s.value.c.key, "keys")
 )
 
-ITEM_COUNT = select(func.count()).where(s.item.c.rid == _one_rid, s.item.c.key == bindparam("key"))
+ITEM_COUNT = select(func.count()).where(s.item.c.rid == one_rid, s.item.c.key == bindparam("key"))
 
 ITEMS = select(s.item.c.idx, s.item.c.body).where(
-    s.item.c.rid == _one_rid,
+    s.item.c.rid == one_rid,
     s.item.c.key == bindparam("key"),
     s.item.c.idx >= bindparam("start"),
     s.item.c.idx < bindparam("stop"),
 )
 
-QUIET = update(s.slot).where(s.slot.c.rid == _one_rid, s.slot.c.due.is_not(None)).values(due=null())
+QUIET = update(s.slot).where(s.slot.c.rid == one_rid, s.slot.c.due.is_not(None)).values(due=null())
 """Nothing of an ended run is due any more."""
 
 # -- operations
 
-KNOWN = select(s.run.c.rid, s.run.c.ended_at).where(_this_run)
+KNOWN = select(s.run.c.rid, s.run.c.ended_at).where(this_run)
 
 READY_SLOTS = (
     select(s.slot.c.step, s.slot.c.slot)
-    .where(s.slot.c.rid == _one_rid, s.slot.c.status == bindparam("status"))
+    .where(s.slot.c.rid == one_rid, s.slot.c.status == bindparam("status"))
     .order_by(s.slot.c.step, s.slot.c.slot)
 )
 
 GOING = select(s.run.c.run_id).where(
-    _here, s.run.c.key == bindparam("key"), s.run.c.ended_at.is_(None)
+    here, s.run.c.key == bindparam("key"), s.run.c.ended_at.is_(None)
 )
 
 TICK = select(s.tick.c.tick).where(
@@ -168,14 +165,19 @@ TICK = select(s.tick.c.tick).where(
 
 PENDING_IN_BACKLOG = select(func.count()).where(
     # Written as a constant, or the partial index could not be used.
-    _here,
+    here,
     s.run.c.backlog == bindparam("backlog"),
     s.run.c.status == literal_column(f"'{RunStatus.PENDING}'"),
 )
 
-SETTLE = delete(s.slot).where(s.slot.c.rid == _rid, s.slot.c.step == bindparam("kind"))
+SETTLE = delete(s.slot).where(s.slot.c.rid == rid_of_run, s.slot.c.step == bindparam("kind"))
 
-_held = (*_of(s.run, RUN_LOADED), *_of(s.step, _STEP), s.slot.c.slot, *_of(s.slot, SLOT_CHANGES))
+_held = (
+    *columns(s.run, RUN_LOADED),
+    *columns(s.step, _STEP),
+    s.slot.c.slot,
+    *columns(s.slot, SLOT_CHANGES),
+)
 _held_from = s.run.join(s.slot, s.slot.c.rid == s.run.c.rid).join(
     s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step)
 )
@@ -184,7 +186,7 @@ HELD = (
     select(*_held)
     .select_from(_held_from)
     .where(
-        _this_run,
+        this_run,
         s.slot.c.step == _index,
         s.slot.c.slot == bindparam("slot"),
         s.slot.c.token == bindparam("token"),
@@ -215,7 +217,7 @@ HELD_TOGETHER = (
 )
 """The same for many tokens, in PostgreSQL's words."""
 
-RUNS_BY_ID = select(*_of(s.run, RUN_LOADED)).where(_these_runs)
+RUNS_BY_ID = select(*columns(s.run, RUN_LOADED)).where(_these_runs)
 
 RUN_STATUSES = select(s.run.c.run_id, s.run.c.status).where(_these_runs)
 
@@ -223,7 +225,7 @@ HOLDER = (
     select(s.run.c.rid)
     .select_from(s.run.join(s.slot, s.slot.c.rid == s.run.c.rid))
     .where(
-        _this_run,
+        this_run,
         s.run.c.ended_at.is_(None),
         s.slot.c.step == bindparam("step"),
         s.slot.c.slot == bindparam("slot"),
@@ -274,7 +276,7 @@ _due_here = and_(
 )
 
 DUE_RUNS = (
-    select(*_of(s.run, RUN_LOADED), s.slot.c.step, s.slot.c.slot)
+    select(*columns(s.run, RUN_LOADED), s.slot.c.step, s.slot.c.slot)
     .select_from(s.slot.join(s.run, s.run.c.rid == s.slot.c.rid))
     .where(_due_here)
     .order_by(s.slot.c.due, s.slot.c.rid, s.slot.c.step, s.slot.c.slot)
@@ -285,8 +287,8 @@ DUE_RUNS = (
 DUE_PLACES = (
     select(
         *(s.slot.c.rid, s.slot.c.step, s.slot.c.slot),
-        *_of(s.slot, SLOT_CHANGES),
-        *_of(s.step, _STEP),
+        *columns(s.slot, SLOT_CHANGES),
+        *columns(s.step, _STEP),
     )
     .select_from(
         s.slot.outerjoin(s.step, and_(s.step.c.rid == s.slot.c.rid, s.step.c.idx == s.slot.c.step))
@@ -300,122 +302,30 @@ DELAYS = select(s.delay.c.queue, s.delay.c.seconds).where(
     s.delay.c.namespace == bindparam("namespace")
 )
 
-# -- reading
-
-SHOWN = select(*_of(s.run, RUN_SHOWN), s.run.c.rid).where(_this_run)
-
-STEPS_SHOWN = (
-    select(*_of(s.step, STEP_SHOWN))
-    .where(
-        s.step.c.rid == _one_rid,
-        or_(s.step.c.started_at.is_not(None), s.step.c.ended_at.is_not(None)),
-    )
-    .order_by(s.step.c.idx)
-)
-
-LATEST_OF_KEY = (
-    select(s.run.c.run_id)
-    .where(_here, s.run.c.key == bindparam("key"))
-    .order_by(s.run.c.rid.desc())
-    .limit(1)
-)
-
-PLAN = select(s.plan.c.body).where(s.plan.c.rid == _rid)
-
-RUN_VALUES = select(s.value.c.key, s.value.c.body, s.value.c.length).where(
-    s.value.c.rid == _rid, one_of(s.value.c.key, "keys")
-)
-
-RUN_ITEMS = select(s.item.c.idx, s.item.c.body).where(
-    s.item.c.rid == _rid,
-    s.item.c.key == bindparam("key"),
-    s.item.c.idx >= bindparam("start"),
-    s.item.c.idx < bindparam("stop"),
-)
-
-_event = (s.event.c.seq, s.event.c.at, s.event.c.body)
-
-EVENTS = (
-    select(*_event)
-    .where(s.event.c.rid == _rid, s.event.c.seq > bindparam("after"))
-    .order_by(s.event.c.seq)
-    .limit(bindparam("limit"))
-)
-
-LOG = (
-    select(s.log.c.number, s.log.c.line)
-    .where(s.log.c.rid == _rid, s.log.c.number > bindparam("after"))
-    .order_by(s.log.c.number)
-    .limit(bindparam("limit"))
-)
-
-WORKERS = (
-    select(s.worker.c.body)
-    .where(s.worker.c.namespace == bindparam("namespace"), s.worker.c.until > bindparam("now"))
-    .order_by(s.worker.c.worker_id)
-)
-
-
-@cache
-def listing(fields: frozenset[str], *, goes_on: bool) -> Select[Any]:
-    """Runs newest first, narrowed by these fields of `RunFilter`, behind a cursor if it goes on."""
-    source, age = s.run.join(s.tag, s.tag.c.rid == s.run.c.rid), s.tag.c.created_at
-    conditions = [_here]
-    if "tag" in fields:
-        conditions += [
-            s.tag.c.namespace == bindparam("namespace"),
-            s.tag.c.tag == bindparam("tag"),
-        ]
-    else:
-        source, age = s.run, s.run.c.created_at
-    conditions += [
-        s.run.c[name] == bindparam(name) for name in ("status", "name", "kind") if name in fields
-    ]
-    if "since" in fields:
-        conditions.append(age >= bindparam("since"))
-    if "until" in fields:
-        conditions.append(age < bindparam("until"))
-    if goes_on:
-        # The first half is what an index can use, the second one what is meant.
-        conditions += [
-            age <= bindparam("last_age"),
-            or_(age < bindparam("last_age"), s.run.c.run_id < bindparam("last_id")),
-        ]
-    return (
-        select(*_of(s.run, RUN_SHOWN))
-        .select_from(source)
-        .where(*conditions)
-        .order_by(age.desc(), s.run.c.run_id.desc())
-        .limit(bindparam("limit"))
-    )
-
-
 # -- notes
 
 NOTE_PROGRESS = (
     update(s.step)
-    .where(s.step.c.rid == _rid, s.step.c.idx == bindparam("index"))
+    .where(s.step.c.rid == rid_of_run, s.step.c.idx == bindparam("index"))
     .values(progress=bindparam("body"))
 )
 
 COUNT_LOG = (
     update(s.run)
-    .where(_this_run)
+    .where(this_run)
     .values(logged=s.run.c.logged + bindparam("more"))
     .returning(s.run.c.rid, s.run.c.logged)
 )
 
-TRIM_LOG = delete(s.log).where(s.log.c.rid == _one_rid, s.log.c.number <= bindparam("last"))
+TRIM_LOG = delete(s.log).where(s.log.c.rid == one_rid, s.log.c.number <= bindparam("last"))
 
 # -- the end of it all
 
-RUN_TO_DELETE = (
-    select(s.run.c.rid).where(_this_run, s.run.c.ended_at.is_not(None)).with_for_update()
-)
+RUN_TO_DELETE = select(s.run.c.rid).where(this_run, s.run.c.ended_at.is_not(None)).with_for_update()
 
 RUNS_TO_PURGE = (
     select(s.run.c.rid)
-    .where(_here, s.run.c.ended_at < bindparam("before"))
+    .where(here, s.run.c.ended_at < bindparam("before"))
     .order_by(s.run.c.ended_at)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)

@@ -28,7 +28,15 @@ from taskiq_flow.model.records import (
     WorkerRecord,
 )
 from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
-from taskiq_flow.stores.sql import creation, migrations, operations, reading, statements, waking
+from taskiq_flow.stores.sql import (
+    creation,
+    migrations,
+    operations,
+    queries,
+    reading,
+    statements,
+    waking,
+)
 from taskiq_flow.stores.sql.address import open_gate
 from taskiq_flow.stores.sql.delays import DELAYS, QueueDelays
 from taskiq_flow.stores.sql.gate import Gate
@@ -212,11 +220,11 @@ class SqlRunStore(RunStore):
         return await self._do(lambda s: reading.ending(s, run_id, keys), Mode.READ)
 
     async def find(self, key: str) -> str | None:
-        row = await self._do(lambda s: s.row(statements.LATEST_OF_KEY, key=key), Mode.READ)
+        row = await self._do(lambda s: s.row(queries.LATEST_OF_KEY, key=key), Mode.READ)
         return None if row is None else row[0]
 
     async def plan(self, run_id: str) -> bytes | None:
-        row = await self._do(lambda s: s.row(statements.PLAN, run_id=run_id), Mode.READ)
+        row = await self._do(lambda s: s.row(queries.PLAN, run_id=run_id), Mode.READ)
         return None if row is None else row[0]
 
     async def list_runs(

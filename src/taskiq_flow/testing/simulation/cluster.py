@@ -185,7 +185,7 @@ class Cluster:
         self.dice.active = False
         self._wanted = self.random.randint(1, self.setting.workers)
         for worker in list(self.workers):
-            old = len(worker.broker.get_all_tasks()) < 1 + len(Work)
+            old = len(worker.broker.local_task_registry) < 1 + len(Work)
             if old or len(self.workers) > self._wanted:
                 worker.kill()
         for worker in self.workers:

@@ -1,0 +1,100 @@
+"""What users ask of runs, as queries, each built once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Select, bindparam, or_, select
+
+from taskiq_flow.stores.sql import schema as s
+from taskiq_flow.stores.sql.rows import RUN_SHOWN, STEP_SHOWN
+from taskiq_flow.stores.sql.session import one_of
+from taskiq_flow.stores.sql.statements import columns, here, one_rid, rid_of_run, this_run
+
+SHOWN = select(*columns(s.run, RUN_SHOWN), s.run.c.rid).where(this_run)
+
+STEPS_SHOWN = (
+    select(*columns(s.step, STEP_SHOWN))
+    .where(
+        s.step.c.rid == one_rid,
+        or_(s.step.c.started_at.is_not(None), s.step.c.ended_at.is_not(None)),
+    )
+    .order_by(s.step.c.idx)
+)
+
+LATEST_OF_KEY = (
+    select(s.run.c.run_id)
+    .where(here, s.run.c.key == bindparam("key"))
+    .order_by(s.run.c.rid.desc())
+    .limit(1)
+)
+
+PLAN = select(s.plan.c.body).where(s.plan.c.rid == rid_of_run)
+
+RUN_VALUES = select(s.value.c.key, s.value.c.body, s.value.c.length).where(
+    s.value.c.rid == rid_of_run, one_of(s.value.c.key, "keys")
+)
+
+RUN_ITEMS = select(s.item.c.idx, s.item.c.body).where(
+    s.item.c.rid == rid_of_run,
+    s.item.c.key == bindparam("key"),
+    s.item.c.idx >= bindparam("start"),
+    s.item.c.idx < bindparam("stop"),
+)
+
+_event = (s.event.c.seq, s.event.c.at, s.event.c.body)
+
+EVENTS = (
+    select(*_event)
+    .where(s.event.c.rid == rid_of_run, s.event.c.seq > bindparam("after"))
+    .order_by(s.event.c.seq)
+    .limit(bindparam("limit"))
+)
+
+LOG = (
+    select(s.log.c.number, s.log.c.line)
+    .where(s.log.c.rid == rid_of_run, s.log.c.number > bindparam("after"))
+    .order_by(s.log.c.number)
+    .limit(bindparam("limit"))
+)
+
+WORKERS = (
+    select(s.worker.c.body)
+    .where(s.worker.c.namespace == bindparam("namespace"), s.worker.c.until > bindparam("now"))
+    .order_by(s.worker.c.worker_id)
+)
+
+
+@cache
+def listing(fields: frozenset[str], *, goes_on: bool) -> Select[Any]:
+    """Runs newest first, narrowed by these fields of `RunFilter`, behind a cursor if it goes on."""
+    source, age = s.run.join(s.tag, s.tag.c.rid == s.run.c.rid), s.tag.c.created_at
+    conditions = [here]
+    if "tag" in fields:
+        conditions += [
+            s.tag.c.namespace == bindparam("namespace"),
+            s.tag.c.tag == bindparam("tag"),
+        ]
+    else:
+        source, age = s.run, s.run.c.created_at
+    conditions += [
+        s.run.c[name] == bindparam(name) for name in ("status", "name", "kind") if name in fields
+    ]
+    if "since" in fields:
+        conditions.append(age >= bindparam("since"))
+    if "until" in fields:
+        conditions.append(age < bindparam("until"))
+    if goes_on:
+        # The first half is what an index can use, the second one what is meant.
+        conditions += [
+            age <= bindparam("last_age"),
+            or_(age < bindparam("last_age"), s.run.c.run_id < bindparam("last_id")),
+        ]
+    return (
+        select(*columns(s.run, RUN_SHOWN))
+        .select_from(source)
+        .where(*conditions)
+        .order_by(age.desc(), s.run.c.run_id.desc())
+        .limit(bindparam("limit"))
+    )
