@@ -18,7 +18,7 @@ import pytest
 from taskiq_flow.exceptions import DuplicatePipelineError, StoreUnavailableError
 from taskiq_flow.model.records import RunFilter, RunStatus
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore, sqlite, statements
+from taskiq_flow.stores.sql import SqlRunStore, queries, sqlite
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import QUEUE, error_of
 
@@ -236,7 +236,7 @@ async def test_every_way_to_list_runs_is_an_index(
     asked = {name for name in which.__dataclass_fields__ if getattr(which, name) is not None}
 
     for goes_on in (False, True):
-        compiled = sqlite.compile_statement(statements.listing(frozenset(asked), goes_on=goes_on))
+        compiled = sqlite.compile_statement(queries.listing(frozenset(asked), goes_on=goes_on))
         with closing(sqlite3.connect(path)) as file:
             plan = file.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", [1] * len(compiled.names))
             told = " / ".join(row[3] for row in plan)

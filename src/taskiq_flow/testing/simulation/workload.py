@@ -191,13 +191,18 @@ class WorkloadMaker:
         if chance.random() < 0.1:
             seconds = (self.lease * 1.4,)
         fails = chance.choice((1, 2)) if chance.random() < 0.25 else 0
+        hangs = bool(fails) and chance.random() < 0.3
+        blocks = self.lease * 1.5 if chance.random() < 0.1 else 0.0
+        broken = chance.random() < 0.08
+        aborts = chance.random() < 0.015
         return Script(
             seconds=seconds,
             fails=fails,
-            hangs=bool(fails) and chance.random() < 0.3,
-            blocks=self.lease * 1.5 if chance.random() < 0.1 else 0.0,
-            broken=frozenset({None, 0, 2}) if chance.random() < 0.08 else frozenset(),
-            aborts=chance.random() < 0.015,
+            # What hangs for ever cannot abort.
+            hangs=hangs and not (broken and aborts),
+            blocks=blocks,
+            broken=frozenset({None, 0, 2}) if broken else frozenset(),
+            aborts=aborts,
         )
 
     def _event(self, step: PlanStep) -> PlanStep:
