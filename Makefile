@@ -10,7 +10,7 @@ SERVERS := $(RUN) $(PYTHON_IN_VENV) tools/servers.py
 ARGS ?=
 WORKERS ?= auto
 
-.PHONY: help setup demo demo-redis test check format lint types imports architecture wheel bench chaos coverage docs clean
+.PHONY: help setup demo demo-redis test workers check format lint types imports architecture wheel bench chaos coverage docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ demo-redis: setup  ## the same job on a private Redis with workers; ARGS=--kill-
 test: setup  ## run every test beside private Redis, PostgreSQL, RabbitMQ and NATS
 	@$(SERVERS) -- sh tools/test.sh $(PYTHON_IN_VENV) $(WORKERS) $(ARGS)
 
-workers:  ## the long tests of real workers on every broker
+workers: setup  ## of the tests, those with real workers on every broker
 	@$(SERVERS) -- $(PYTHON_IN_VENV) -m pytest tests/integration/workers $(ARGS)
 
 check: lint types imports architecture wheel  ## what CI asks besides the tests

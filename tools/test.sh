@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the tests: most of them side by side, those with real workers and real time one after another.
+# Runs the tests: first those that need little beside the processor, then, a file at a time on each
+# core, those with real workers and real time, which mostly wait.
 # A test that failed is tried once more alone: the failure may be the busy machine's.
 # Usage: test.sh PYTHON WORKERS [pytest arguments: then all in one go]
 set -u
@@ -17,5 +18,5 @@ if [ $# -gt 0 ]; then
 fi
 failed=0
 attempt -n "$workers" --dist worksteal --ignore tests/chaos --ignore tests/integration/workers tests || failed=1
-attempt tests/chaos || failed=1
+attempt -n "$workers" --dist loadfile tests/chaos tests/integration/workers || failed=1
 exit $failed

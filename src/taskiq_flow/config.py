@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TypeCheck(StrEnum):
+    """What is done about tasks whose annotations cannot fit together in a graph."""
+
+    ERROR = "error"
+    WARN = "warn"
+    OFF = "off"
+
+
+class StorageType(StrEnum):
+    """Where values under keys live."""
+
+    AUTO = "auto"  # what else is configured decides
+    MEMORY = "memory"
+    INMEMORY = "inmemory"
+    REDIS = "redis"
+    SQLITE = "sqlite"
+    SQLALCHEMY = "sqlalchemy"
 
 
 class TaskiqFlowConfig(BaseSettings):
@@ -56,6 +77,29 @@ class TaskiqFlowConfig(BaseSettings):
         default=16 * 1024 * 1024, ge=1, description="Largest stored value, encoded."
     )
     max_fan_out: int = Field(default=1_000_000, ge=1, description="Most items of one map step.")
+    type_check: TypeCheck = Field(
+        default=TypeCheck.ERROR,
+        description="What annotations do that cannot fit together: error, warn or off.",
+    )
+    storage_type: StorageType = Field(
+        default=StorageType.AUTO,
+        description="Kind of key-value storage: auto, memory, redis or sqlite.",
+    )
+    storage_redis_url: str | None = Field(
+        default=None, description="Redis of the key-value storage."
+    )
+    storage_db_url: str | None = Field(
+        default=None, description="Database of the key-value storage, any async SQLAlchemy URL."
+    )
+    storage_ttl_seconds: float | None = Field(
+        default=None, gt=0, description="How long stored values live; else as their adapter says."
+    )
+    cache_type: StorageType = Field(
+        default=StorageType.AUTO, description="Kind of cache of plain tasks: auto, memory or redis."
+    )
+    cache_redis_url: str | None = Field(
+        default=None, description="Redis of the cache of plain tasks."
+    )
     worker_name: str | None = Field(
         default=None, description="What this process is called in lists; else host and pid."
     )

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic_core import core_schema
+
+from taskiq_flow.exceptions import ContextUseError
 
 if TYPE_CHECKING:
     from taskiq.abc.broker import AsyncBroker
 
 logger = logging.getLogger("taskiq_flow.step")
 
-ReportProgress = Callable[["dict[str, Any]"], None]
+ReportProgress: TypeAlias = Callable[["dict[str, Any]"], None]
+WriteLine: TypeAlias = Callable[[int, str], None]
+"""Takes the level and the text of a line; returns at once."""
+
+ReadResults: TypeAlias = Callable[[str | None], Coroutine[Any, Any, "dict[str, Any]"]]
+"""Reads what a run has so far, by output or step name: one value, or with None all of them."""
 
 
 @dataclass(slots=True)
@@ -31,8 +38,10 @@ class PipelineContext:
     """A step's view of its run; a parameter annotated with this class receives one.
 
     ``pipeline_id`` is the name given to the run, else its id. ``step_index`` counts from 0 in
-    plan order; ``item_index`` is set inside a map. ``attempt`` counts from 1. ``started_at`` and
-    ``deadline`` are aware UTC times. In a process pool ``broker`` is None.
+    plan order; ``item_index`` is set inside a map. ``attempt`` counts from 1. ``started_at`` is
+    when the run began; at ``deadline`` the run's time or that of this step is up, whichever comes
+    first. Both are aware UTC times. In a process pool ``broker`` is None, and results and progress
+    cannot be reached.
     """
 
     pipeline_id: str
@@ -48,6 +57,9 @@ class PipelineContext:
     broker: AsyncBroker | None = None
     _cancelled: Flag = field(default_factory=Flag, repr=False)
     _report: ReportProgress | None = field(default=None, repr=False)
+    _write: WriteLine | None = field(default=None, repr=False)
+    _read: ReadResults | None = field(default=None, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
 
     @property
     def cancelled(self) -> bool:
@@ -58,10 +70,59 @@ class PipelineContext:
         return self._cancelled.is_set
 
     @property
-    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the run, the step and the attempt as fields."""
+    def logger(self) -> StepLogger:
+        """A logger whose lines from INFO on are kept with the run as well.
+
+        They carry the run, the step and the attempt as fields. Nothing waits for the store.
+        """
         facts = {"run_id": self.run_id, "step": self.step_name, "attempt": self.attempt}
-        return logging.LoggerAdapter(logger, facts)
+        return StepLogger(logger, facts, self._write)
+
+    @property
+    def results(self) -> StepResults:
+        """What earlier steps of this run gave, by output or step name, for sync steps.
+
+        Each look reads the store, so it is up to date. Async steps use `get_result`.
+        """
+        return StepResults(self)
+
+    async def get_result(self, name: str) -> Any:
+        """What an earlier step of this run gave, by its output or its own name.
+
+        Models come back as dicts: only a parameter's annotation says what they were.
+
+        Raises:
+            ContextUseError: No step of this name has completed, or this is a process pool.
+        """
+        found = await self._results(name)
+        if name not in found:
+            raise ContextUseError(self.step_name, f"no step has given {name!r} so far")
+        return found[name]
+
+    async def get_results(self) -> dict[str, Any]:
+        """All that the steps of this run have given so far, by output or step name."""
+        return await self._results(None)
+
+    def _results(self, name: str | None) -> Coroutine[Any, Any, dict[str, Any]]:
+        if self._read is None:
+            why = "results cannot be read in a process pool; take them as parameters"
+            raise ContextUseError(self.step_name, why)
+        return self._read(name)
+
+    def read_in_thread(self, name: str | None) -> dict[str, Any]:
+        """Read results from a sync step's thread, which waits for them."""
+        loop = self._loop
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if loop is not None and here is loop:
+            why = "an async step has to write `await context.get_result(name)`"
+            raise ContextUseError(self.step_name, why)
+        reading = self._results(name)
+        if loop is None:
+            return asyncio.run(reading)
+        return asyncio.run_coroutine_threadsafe(reading, loop).result()
 
     def raise_if_cancelled(self) -> None:
         """Stop a sync step at a safe point.
@@ -80,16 +141,62 @@ class PipelineContext:
             self._report({"current": current, "total": total, "message": message})
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what cannot leave the process: broker, cancellation, progress."""
-        hidden = {"broker", "_cancelled", "_report"}
-        return {name: getattr(self, name) for name in self.__slots__ if name not in hidden}
+        """Leave out what cannot leave the process: broker, cancellation, progress, results."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in _OF_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self.broker, self._cancelled, self._report = None, Flag(), None
+        self.broker, self._cancelled = None, Flag()
+        self._report = self._write = self._read = self._loop = None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
         # Taskiq parses parameters by annotation; without a schema it logs a traceback each time.
         return core_schema.is_instance_schema(cls)
+
+
+_OF_PROCESS = {"broker", "_cancelled", "_report", "_write", "_read", "_loop"}
+
+
+class StepLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs as usual, and hands lines from INFO on to the run's own log, however logging is set."""
+
+    def __init__(
+        self, inner: logging.Logger, facts: Mapping[str, object], write: WriteLine | None
+    ) -> None:
+        super().__init__(inner, facts)
+        self._write = write
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self._write is not None and level >= logging.INFO:
+            self._write(level, _rendered(msg, args))
+        # One frame more than without this class lies between the caller and the logger.
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        super().log(level, msg, *args, **kwargs)
+
+
+class StepResults(Mapping[str, Any]):
+    """What the steps of a run have given so far; reads the store at each look."""
+
+    def __init__(self, context: PipelineContext) -> None:
+        self._context = context
+
+    def __getitem__(self, name: str) -> Any:
+        return self._context.read_in_thread(name)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._context.read_in_thread(None))
+
+    def __len__(self) -> int:
+        return len(self._context.read_in_thread(None))
+
+
+def _rendered(msg: object, args: tuple[object, ...]) -> str:
+    """The text of a line as `logging` would write it; a wrong format must not fail the step."""
+    if not args:
+        return str(msg)
+    try:
+        return logging.LogRecord("", 0, "", 0, msg, args, None).getMessage()
+    except (TypeError, ValueError, KeyError):
+        return f"{msg} {args!r}"

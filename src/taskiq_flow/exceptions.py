@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from taskiq.exceptions import ResultGetError as HostResultGetError
+from taskiq.exceptions import ResultIsReadyError as HostResultIsReadyError
 from taskiq.exceptions import TaskiqError, TaskiqResultTimeoutError
 
 if TYPE_CHECKING:
@@ -116,6 +119,17 @@ class ForeignTaskError(ConfigurationError):
         super().__init__(
             f"Task {task_name!r} belongs to another broker than this pipeline; register it on the "
             f"pipeline's broker, or share it with @async_shared_broker.task."
+        )
+
+
+class ForeignPipelineError(ConfigurationError):
+    """A pipeline of another broker was to run as a step."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        super().__init__(
+            f"Pipeline {step!r} belongs to another broker than the pipeline that it is a step of; "
+            f"make it with the same broker."
         )
 
 
@@ -325,6 +339,14 @@ class AbortPipeline(TaskiqFlowError):  # noqa: N818 - the documented name
         super().__init__(reason)
 
 
+class ContextUseError(TaskiqFlowError, LookupError):
+    """A step asked its context for something that it cannot have."""
+
+    def __init__(self, step: str, why: str) -> None:
+        self.step, self.why = step, why
+        super().__init__(f"The context of step {step!r} cannot answer: {why}.")
+
+
 class StepFailedError(TaskiqFlowError):
     """Stands for a step's exception whose type is not rebuilt from storage."""
 
@@ -396,6 +418,75 @@ class PoisonStepError(TaskiqFlowError):
         )
 
 
+class NoCaseError(TaskiqFlowError, LookupError):
+    """A branch has no case for the value that chooses, and no default."""
+
+    def __init__(self, step: str, value: object, cases: Sequence[object]) -> None:
+        self.step, self.value, self.cases = step, value, tuple(cases)
+        listed = ", ".join(repr(case) for case in self.cases)
+        super().__init__(
+            f"Branch {step!r} has no case for {value!r}; its cases are {listed}. Add one, or a "
+            f"default."
+        )
+
+
+class ConditionError(TaskiqFlowError, TypeError):
+    """A condition cannot compare the value with what it was given."""
+
+    def __init__(self, condition: str, type_name: str, why: str) -> None:
+        self.condition, self.type_name, self.why = condition, type_name, why
+        super().__init__(
+            f"The condition {condition} cannot be asked of a value of type {type_name!r}: {why}."
+        )
+
+
+class EventTimeoutError(TaskiqFlowError, asyncio.TimeoutError):
+    """A step waited for an event that did not come in time."""
+
+    def __init__(
+        self, step: str, event: str | None = None, timeout_seconds: float | None = None
+    ) -> None:
+        self.step, self.event, self.timeout_seconds = step, event, timeout_seconds
+        time = "" if timeout_seconds is None else f" {timeout_seconds:g} s"
+        what = "an event" if event is None else f"the event {event!r}"
+        super().__init__(
+            f"Step {step!r} waited{time} for {what}, which did not come; send it to the run with "
+            f"send_event(), or raise the timeout of wait_for()."
+        )
+
+
+class RunEndedError(TaskiqFlowError):
+    """A run that has ended was sent an event."""
+
+    def __init__(self, run_id: str, event: str, status: str) -> None:
+        self.run_id, self.event, self.status = run_id, event, status
+        super().__init__(
+            f"The event {event!r} was not delivered: run {run_id} has ended ({status})."
+        )
+
+
+class ChildInputError(TaskiqFlowError, TypeError):
+    """A step hands a value to a child run that needs a dict of its inputs."""
+
+    def __init__(self, step: str, names: Sequence[str], type_name: str) -> None:
+        self.step, self.names, self.type_name = step, tuple(names), type_name
+        listed = ", ".join(repr(name) for name in self.names)
+        super().__init__(
+            f"Step {step!r} starts a pipeline with the inputs {listed}, so it needs a dict of them "
+            f"from the step before it, not a value of type {type_name!r}."
+        )
+
+
+class ChildRunError(PipelineError):
+    """The child run of a step failed or was cancelled; ``run_id`` is the child's."""
+
+    def __init__(self, step: str, run_id: str, how: str, **facts: Any) -> None:
+        self.step = step
+        super().__init__(
+            f"Step {step!r} ran pipeline {run_id}, which {how}", run_id=run_id, **facts
+        )
+
+
 # --- storing ------------------------------------------------------------------------------
 
 
@@ -448,6 +539,34 @@ class NoStoreError(ConfigurationError):
         )
 
 
+class StorageUseError(ConfigurationError):
+    """A storage was given a key, pattern, time or option that it cannot take."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"{name}={reprlib.repr(value)} {rule}.")
+
+
+class StorageUnavailableError(TaskiqFlowError, ConnectionError):
+    """The database of a storage does not answer, or refuses."""
+
+    def __init__(self, address: str, why: str) -> None:
+        self.address, self.why = address, why
+        super().__init__(f"The storage {address} cannot be used ({why}).")
+
+
+class StorageDecryptionError(TaskiqFlowError):
+    """A stored value was not encrypted with any of the keys, or not under this name."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"The value of {reprlib.repr(key)} cannot be decrypted: it was written with a key that "
+            f"is not given, without encryption, or under another name. Add the older key after "
+            f"the new one, or delete the value."
+        )
+
+
 class RunNotFoundError(TaskiqFlowError, LookupError):
     """No run has this id, or its record has expired."""
 
@@ -458,8 +577,92 @@ class RunNotFoundError(TaskiqFlowError, LookupError):
         )
 
 
+class RunNotEndedError(TaskiqFlowError):
+    """A run was to be retried, forked or deleted that still goes on."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        self.run_id, self.status = run_id, status
+        super().__init__(
+            f"Run {run_id} is {status}; wait for its end, or cancel it, before it is made into "
+            f"a new one or removed."
+        )
+
+
+class NotADeadLetterError(TaskiqFlowError, LookupError):
+    """A run was treated as a dead letter that has not failed."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        self.run_id, self.status = run_id, status
+        super().__init__(
+            f"Run {run_id} is {status}, and only FAILED runs are dead letters; steer it with "
+            f"Task(task_id=..., broker=...)."
+        )
+
+
+class NothingToRunError(ConfigurationError):
+    """A new run was to be made of one of which every step completed."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"Every step of run {run_id} completed, so there is nothing to run again; name a "
+            f"step, fork(from_step=...), or change inputs= or outputs=."
+        )
+
+
+class UnknownStepError(ConfigurationError, LookupError):
+    """A step was named that a run has not got."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        shown = ", ".join(repr(step) for step in self.known[:20])
+        more = f" and {len(self.known) - 20} more" if len(self.known) > 20 else ""
+        super().__init__(f"The run has no step {name!r}; its steps are: {shown}{more}.")
+
+
+class ForkOutputError(ConfigurationError):
+    """One of several outputs of a step was changed, and the run has not got the others."""
+
+    def __init__(self, step: str, missing: Sequence[str]) -> None:
+        self.step, self.missing = step, tuple(missing)
+        listed = ", ".join(repr(name) for name in self.missing)
+        super().__init__(
+            f"Step {step!r} has several outputs and did not complete, so all of them have to be "
+            f"given; missing: {listed}."
+        )
+
+
 class TrackingError(TaskiqFlowError):
     """Tracking was used in a way that cannot work."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class NoTrackingStorageError(TrackingError, RuntimeError):
+    """Tracking was asked before it was told where to look."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No tracking storage configured; call with_auto_storage(broker) or with_storage(...) "
+            "first, or attach the manager with pipeline.with_tracking(manager)."
+        )
+
+
+class TrackingStorageError(TrackingError, TypeError):
+    """What was given as a tracking storage or listener lacks what is called on it."""
+
+    def __init__(self, given: object, role: str, lacks: str) -> None:
+        self.given, self.lacks = given, lacks
+        super().__init__(f"{given!r} cannot be a tracking {role}: it lacks {lacks}.")
+
+
+class TrackingQueryError(TrackingError, ValueError):
+    """A question to the history makes no sense."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"{name}={value!r} {rule}.")
 
 
 class TaskNotFoundError(TaskiqFlowError, LookupError):
@@ -468,6 +671,51 @@ class TaskNotFoundError(TaskiqFlowError, LookupError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"No task {name!r} is registered.")
+
+
+# --- results and progress -------------------------------------------------------------------
+
+
+class ResultGetError(TaskiqFlowError, HostResultGetError):
+    """A result backend cannot give the result of a task."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class ResultNotFoundError(ResultGetError, LookupError):
+    """There is no result of a task, or none any more."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(
+            f"There is no result of task {task_id!r}: it has not ended, keeps none, or its result "
+            f"has expired."
+        )
+
+
+class ResultIsReadyError(TaskiqFlowError, HostResultIsReadyError):
+    """A result backend cannot say whether a task has a result."""
+
+    def __init__(self, task_id: str, why: object) -> None:
+        self.task_id, self.why = task_id, why
+        super().__init__(f"Whether task {task_id!r} has a result cannot be said: {why}.")
+
+
+class ResultOptionError(ConfigurationError):
+    """A result backend was made with an option that makes no sense."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"{name}={value!r} {rule}.")
+
+
+class ProgressError(ConfigurationError):
+    """Progress was reported that is no progress."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"{name}={value!r} {rule}.")
 
 
 # --- values and errors as bytes -------------------------------------------------------------

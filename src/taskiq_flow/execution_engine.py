@@ -22,7 +22,7 @@ from taskiq_flow.dataflow import DAG, DAGNode
 from taskiq_flow.engine.program import evaluate
 from taskiq_flow.errors import ErrorHandlingMode, PipelineErrorAggregator
 from taskiq_flow.exceptions import NoDagError
-from taskiq_flow.launch import RunOptions, client_of, launch, routing_of, use_on
+from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
 from taskiq_flow.model.records import EventType
 from taskiq_flow.task import PipelineTask
 
@@ -57,6 +57,7 @@ class ExecutionEngine:
         _check_resources(resources)
         positive("max_parallel", max_parallel)
         positive("timeout", timeout)
+        check_graph(broker, dag)
         self.broker, self.dag = broker, dag
         self.max_parallel, self.timeout = max_parallel, timeout
         self.on_step_complete = on_step_complete
@@ -91,7 +92,7 @@ class ExecutionEngine:
                 answer = self.on_step_complete(name, value)
                 if inspect.isawaitable(answer):
                     await answer
-        return await self._finish(task, compiled)
+        return await self._finish(task)
 
     async def execute_async(
         self, inputs: Mapping[str, Any] | None = None, pipeline_id: str | None = None
@@ -104,11 +105,19 @@ class ExecutionEngine:
         task, compiled = await self._start(inputs, pipeline_id)
         async for output in self._outputs(task, compiled):
             yield output
-        await self._finish(task, compiled)
+        await self._finish(task)
 
     async def cancel(self, reason: str | None = None) -> bool:
         """End the run that was started last; False when there is none, or it had ended."""
         return self._task is not None and await self._task.cancel(reason)
+
+    def schedule_task(self, node: DAGNode) -> Any:
+        """Return what runs a node: its task, or a kicker of it with labels.
+
+        Called for each node when a run is started. Override it to route tasks by labels, for
+        example to another queue; what is ready when is the workers' business.
+        """
+        return node.task
 
     def get_execution_report(self) -> dict[str, Any]:
         """Return what became of the tasks of the last run that ended; empty before that."""
@@ -131,10 +140,9 @@ class ExecutionEngine:
         given, unknown = ExternalInputs.of(self.dag).keep_known(inputs)
         if unknown:
             logger.warning("No task takes the input %s; left out.", ", ".join(unknown))
-        stops = self.error_mode is ErrorHandlingMode.FAIL_FAST
-        policies = Policies(on_error=OnError.STOP if stops else OnError.CONTINUE)
+        policies = Policies(on_error=_ON_ERROR[self.error_mode])
         uses: dict[DAGNode, TaskUse] = {
-            node: use_on(self.broker, node.task) for node in self.dag.nodes
+            node: use_on(self.broker, self.schedule_task(node)) for node in self.dag.nodes
         }
         routing = routing_of(self.broker)
         return compile_graph(self.dag, given, policies, routing, uses=uses), given
@@ -152,37 +160,38 @@ class ExecutionEngine:
                 if source.key == event.step and source.key in loaded:
                     yield name, evaluate(source, loaded)
 
-    async def _finish(self, task: PipelineTask[Any], compiled: Compiled) -> dict[str, Any]:
+    async def _finish(self, task: PipelineTask[Any]) -> dict[str, Any]:
         result = await task.wait_result(raise_on_error=False)
-        self._report = await self._make_report(task, compiled)
+        self._report = await self._make_report(task)
         if result.error is not None:
             raise result.error
         return result.return_value
 
-    async def _make_report(self, task: PipelineTask[Any], compiled: Compiled) -> dict[str, Any]:
-        status = await client_of(self.broker).status(task.run_id, values=False)
-        ended = {step.step_name: step for step in status.steps}
-        names = [step.name for step in compiled.plan.steps]
-        completed = [n for n in names if n in ended and str(ended[n].status) == "COMPLETED"]
-        self.errors = PipelineErrorAggregator()
-        for name in names:
-            if name in ended and str(ended[name].status) == "FAILED":
-                self.errors.add_error(name, ended[name].error or "", {"run_id": task.run_id})
-            elif name not in completed:
-                self.errors.add_skipped(name)
+    async def _make_report(self, task: PipelineTask[Any]) -> dict[str, Any]:
+        found = await task.get_report()
+        self.errors = found.errors()
         return {
-            "pipeline_id": task.pipeline_id,
-            "status": str(status),
-            "total_tasks": len(names),
-            "completed_tasks": completed,
-            "failed_tasks": self.errors.failed_tasks,
+            "run_id": found.run_id,
+            "pipeline_id": found.pipeline_id,
+            "status": found.status,
+            "total_tasks": found.total_steps,
+            "completed_tasks": list(found.completed),
+            "failed_tasks": [failure.step for failure in found.failed],
             "skipped_tasks": list(self.errors.skipped_tasks),
-            "success_rate": len(completed) / len(names),
-            "errors": {failure.task: str(failure.error) for failure in self.errors.errors},
-            "duration_ms": status.duration_ms,
+            "success_rate": found.success_rate,
+            "errors": {failure.step: failure.error for failure in found.failed},
+            "attempts": dict(found.attempts),
+            "durations_ms": dict(found.durations_ms),
+            "duration_ms": found.duration_ms,
         }
 
 
+_ON_ERROR = {
+    ErrorHandlingMode.FAIL_FAST: OnError.STOP,
+    ErrorHandlingMode.CONTINUE_ON_ERROR: OnError.CONTINUE,
+    ErrorHandlingMode.SKIP_FAILED: OnError.CONTINUE,
+    ErrorHandlingMode.DEAD_LETTER: OnError.DEAD_LETTER,
+}
 _RESOURCES = frozenset({"adaptive_parallelism", "resource_aware", "resource_profiles"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,18 @@ from taskiq import AsyncBroker
 from taskiq.brokers.shared_broker import AsyncSharedBroker
 
 from taskiq_flow.compile import Compiled, Routing, TaskUse, use_task
+from taskiq_flow.config import TaskiqFlowConfig, TypeCheck
+from taskiq_flow.dataflow import DAG, check_types
 from taskiq_flow.engine.client import RunClient
+from taskiq_flow.engine.defaults import default_retries
 from taskiq_flow.engine.routing import queue_key, route_of
-from taskiq_flow.exceptions import FanOutError, ForeignTaskError
+from taskiq_flow.engine.runtime import runtimes
+from taskiq_flow.exceptions import FanOutError, ForeignTaskError, TypeMismatchError
 from taskiq_flow.middleware import PipelineMiddleware
+from taskiq_flow.model.retry import NO_RETRY
 from taskiq_flow.task import PipelineTask
+
+logger = logging.getLogger("taskiq_flow.client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,16 @@ class RunOptions:
 
 def routing_of(broker: AsyncBroker) -> Routing:
     """How a broker routes steps by their labels."""
-    return Routing(functools.partial(queue_key, broker), route_of)
+    retry = default_retries.get(broker, NO_RETRY)
+    return Routing(functools.partial(queue_key, broker), route_of, retry)
+
+
+def task_of_function(broker: AsyncBroker, given: Any) -> Any:
+    """The task of a broker that was made of a function; anything else is given back as it is."""
+    if isinstance(given, str) or hasattr(given, "task_name"):
+        return given
+    tasks = broker.get_all_tasks().values()
+    return next((task for task in tasks if task.original_func is given), given)
 
 
 def use_on(
@@ -81,6 +98,24 @@ async def launch(
         max_parallel=options.max_parallel,
     )
     return PipelineTask(run_id, client, plan=compiled.plan, return_annotation=compiled.returns)
+
+
+def check_graph(broker: AsyncBroker, dag: DAG) -> None:
+    """Compare what the tasks of a graph return with what those after them take.
+
+    Raises:
+        TypeMismatchError: They cannot fit together; the setting ``type_check`` may say that this
+            is only logged, or not looked at.
+    """
+    runtime = runtimes.get(broker)
+    config = TaskiqFlowConfig() if runtime is None else runtime.config
+    if config.type_check is TypeCheck.OFF:
+        return
+    found = check_types(dag)
+    if found and config.type_check is TypeCheck.ERROR:
+        raise TypeMismatchError([str(mismatch) for mismatch in found])
+    for mismatch in found:
+        logger.warning("%s", mismatch)
 
 
 def client_of(broker: AsyncBroker) -> RunClient:

@@ -28,7 +28,7 @@ from taskiq_flow.dataflow.signature import MISSING
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.results import stored_exception
 from taskiq_flow.exceptions import MapReduceShapeError
-from taskiq_flow.launch import RunOptions, client_of, launch, routing_of, use_on
+from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
 from taskiq_flow.model.records import ItemMark
 from taskiq_flow.stores.base import CHUNK
 from taskiq_flow.task import PipelineTask
@@ -345,6 +345,7 @@ def _compile(
     on_error: OnError = OnError.STOP,
 ) -> Compiled:
     dag = build_graph(uses)
+    check_graph(broker, dag)
     policies = Policies(on_error=on_error)
     return compile_graph(dag, None, policies, routing_of(broker), result=result, kind="map_reduce")
 

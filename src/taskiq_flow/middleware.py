@@ -15,6 +15,7 @@ from taskiq import (
     TaskiqResult,
 )
 from taskiq.exceptions import NoResultError
+from taskiq.utils import maybe_awaitable
 
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
@@ -23,9 +24,14 @@ from taskiq_flow.engine.host import check_host, prepare_broker, store_url_of, us
 from taskiq_flow.engine.invoke import labels_for_steps, outer_labels
 from taskiq_flow.engine.runtime import Runtime, runtimes
 from taskiq_flow.engine.sender import STEP_TASK, announced
+from taskiq_flow.engine.tracked import TrackedRuns
 from taskiq_flow.exceptions import ConfigurationError, NoStoreError
+from taskiq_flow.hooks import HookManager
+from taskiq_flow.hooks.feed import HookFeed
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.factory import make_store, store_options
+from taskiq_flow.tracking import PipelineTrackingManager
+from taskiq_flow.tracking.source import make_source
 
 logger = logging.getLogger("taskiq_flow.engine")
 
@@ -42,6 +48,9 @@ class PipelineMiddleware(TaskiqMiddleware):
         store: A store, or its URL. Default: see above.
         executor: ``"process"`` runs sync steps of an in-memory broker in as many processes as
             there are cores (or ``max_processes``); default: the broker's threads.
+        tracking: A manager that follows every run of the namespace from this process;
+            ``tracking_manager`` is the same.
+        hook_manager: Hooks that this process tells of every run of the namespace.
         config: Settings; keyword ``settings`` override single ones, for example
             ``lease_seconds=2``.
 
@@ -57,7 +66,9 @@ class PipelineMiddleware(TaskiqMiddleware):
         executor: str | None = None,
         max_processes: int | None = None,
         config: TaskiqFlowConfig | None = None,
-        tracking: Any = None,
+        tracking: PipelineTrackingManager | None = None,
+        tracking_manager: PipelineTrackingManager | None = None,
+        hook_manager: HookManager | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -73,7 +84,8 @@ class PipelineMiddleware(TaskiqMiddleware):
             given = {} if config is None else config.model_dump(exclude_unset=True)
             config = TaskiqFlowConfig(**{**given, **settings})
         self.config = config
-        self.tracking = tracking
+        self.tracking = tracking or tracking_manager
+        self.hook_manager = hook_manager
         self._store = store
         self._executor, self._max_processes = executor, max_processes
 
@@ -88,6 +100,10 @@ class PipelineMiddleware(TaskiqMiddleware):
         if broker not in runtimes:
             self._make_runtime(broker)
         self._share_hooks(runtimes[broker])
+        if self.tracking is not None:
+            self.tracking.attach(broker, every_run=True)
+        if self.hook_manager is not None:
+            HookFeed.of(broker).hear_all(self.hook_manager)
 
     def _make_runtime(self, broker: AsyncBroker) -> None:
         check_host()
@@ -158,7 +174,7 @@ class PipelineMiddleware(TaskiqMiddleware):
 
 
 class _Hooks:
-    """Calls the overridden hooks of several middlewares; one that raises is logged."""
+    """Calls the overridden hooks of middlewares, sync or async; one that raises is logged."""
 
     def __init__(self, middlewares: list[PipelineMiddleware]) -> None:
         self.middlewares = middlewares
@@ -167,11 +183,11 @@ class _Hooks:
         for middleware in self.middlewares:
             try:
                 if name == "start":
-                    await middleware.on_step_start(ctx)
+                    await maybe_awaitable(middleware.on_step_start(ctx))
                 elif name == "complete":
-                    await middleware.on_step_complete(ctx, value)
+                    await maybe_awaitable(middleware.on_step_complete(ctx, value))
                 else:
-                    await middleware.on_step_error(ctx, value)
+                    await maybe_awaitable(middleware.on_step_error(ctx, value))
             except Exception:  # user code; it must not change the run
                 logger.exception("on_step_%s of %s failed", name, type(middleware).__name__)
 
@@ -205,3 +221,4 @@ def _runtime_for(broker: AsyncBroker) -> Runtime:
 
 
 client.make_runtime.append(_runtime_for)
+make_source.append(TrackedRuns.of)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, TypeAlias, cast
 
 from taskiq_flow.model.records import Join, Limit, OnFailure, StepKind, StepRecord
+from taskiq_flow.model.retry import NO_RETRY, RetryPolicy
 
 PLAN_VERSION = 1
 """Stored with every plan, so that a later version can still read it."""
@@ -83,47 +84,6 @@ def sources_of(binding: Binding) -> tuple[int, ...]:
 # --- policies ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often, and after which pauses, a failed step is tried again.
-
-    ``max_attempts`` counts the first try. The pause before retry *n* is
-    ``delay * backoff ** (n - 1)`` seconds, at most ``max_delay``; jitter lengthens it by up to a
-    quarter, never shortens it. No retry starts ``max_total`` seconds after the first try began.
-    ``retry_on`` and ``no_retry_on`` are qualified names of exception types; subclasses count.
-    """
-
-    max_attempts: int = 1
-    delay: float = 1.0
-    backoff: float = 2.0
-    max_delay: float = 300.0
-    jitter: bool = True
-    max_total: float | None = None
-    retry_on: tuple[str, ...] = ()
-    no_retry_on: tuple[str, ...] = ()
-
-    def pause(self, failures: int, chance: float) -> float:
-        """Seconds to wait after this many failures; ``chance`` in [0, 1) draws the jitter."""
-        pause = min(self.delay * self.backoff ** max(0, failures - 1), self.max_delay)
-        return pause * (1 + 0.25 * chance) if self.jitter else pause
-
-    def allows(self, failures: int, error: BaseException, elapsed: float) -> bool:
-        """Say whether another try may follow this many failures, ``elapsed`` s after the first."""
-        if failures >= self.max_attempts:
-            return False
-        if self.max_total is not None and elapsed >= self.max_total:
-            return False
-        names = {qualified_name(kind) for kind in type(error).__mro__}
-        if names.intersection(self.no_retry_on):
-            return False
-        return not self.retry_on or bool(names.intersection(self.retry_on))
-
-
-def qualified_name(kind: type) -> str:
-    """The name by which a type is compared with stored ones; nothing is imported by it."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 class MapMode(StrEnum):
     """What becomes of the results of a map step."""
 
@@ -158,7 +118,7 @@ class PlanStep:
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     kind: StepKind = StepKind.TASK
     map: MapSpec | None = None
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = NO_RETRY
     timeout: float | None = None
     on_failure: OnFailure = OnFailure.STOP
     join: Join = Join.ALL
@@ -206,6 +166,17 @@ class Plan:
         return json.dumps(plan_to_json(self), separators=(",", ":")).encode()
 
     @cached_property
+    def steps_json(self) -> tuple[dict[str, Any], ...]:
+        """The steps as JSON, which stands in the stored plan and in each step's own record."""
+        return tuple(step_to_json(step) for step in self.steps)
+
+    @cached_property
+    def is_followed(self) -> bool:
+        """Whether the end of a run may leave something to do: children, compensations."""
+        marks = {"child", "may_continue", "compensation"}
+        return any(not marks.isdisjoint(step.options) for step in self.steps)
+
+    @cached_property
     def result_keys(self) -> tuple[int, ...]:
         return sources_of(self.result)
 
@@ -223,7 +194,7 @@ def _record(plan: Plan, index: int, step: PlanStep, successors: tuple[int, ...])
         index=index,
         name=step.name,
         task=step.task,
-        blob=_blob(plan, index, step),
+        blob=_blob(plan, index),
         successors=successors,
         need=len(step.after),
         sources=tuple(sources),
@@ -241,9 +212,13 @@ def _record(plan: Plan, index: int, step: PlanStep, successors: tuple[int, ...])
     )
 
 
-def _blob(plan: Plan, index: int, step: PlanStep) -> bytes:
+def _blob(plan: Plan, index: int) -> bytes:
     """What a worker needs of a step; the same bytes in every run, so it is parsed once."""
-    facts = {"plan": {"kind": plan.kind, "name": plan.name}, "index": index, **step_to_json(step)}
+    facts: dict[str, Any] = {
+        "plan": {"kind": plan.kind, "name": plan.name},
+        "index": index,
+        **plan.steps_json[index],
+    }
     return json.dumps(facts, separators=(",", ":")).encode()
 
 
@@ -267,15 +242,19 @@ def binding_to_json(binding: Binding) -> Any:
 
 def binding_from_json(data: Any) -> Binding:
     """Turn JSON back into a binding."""
-    kind, *rest = data
-    builders: dict[str, Callable[[], Binding]] = {
-        "const": lambda: Const(rest[0]),
-        "source": lambda: Source(rest[0], rest[1] if len(rest) > 1 else None),
-        "item": Item,
-        "list": lambda: ListOf(tuple(binding_from_json(part) for part in rest[0])),
-        "dict": lambda: DictOf(tuple((name, binding_from_json(part)) for name, part in rest[0])),
-    }
-    return builders[kind]()
+    match data:
+        case ["source", key, *part]:
+            return Source(key, part[0] if part else None)
+        case ["const", text]:
+            return Const(text)
+        case ["item"]:
+            return Item()
+        case ["list", parts]:
+            return ListOf(tuple(binding_from_json(part) for part in parts))
+        case ["dict", parts]:
+            return DictOf(tuple((name, binding_from_json(part)) for name, part in parts))
+        case _:
+            raise ValueError(f"{data!r} is no binding of plan version {PLAN_VERSION}.")
 
 
 def step_to_json(step: PlanStep) -> dict[str, Any]:
@@ -292,11 +271,11 @@ def step_to_json(step: PlanStep) -> dict[str, Any]:
             "max_parallel": step.map.max_parallel,
             "skip_errors": step.map.skip_errors,
         }
-    if step.retry != RetryPolicy():
+    if step.retry != NO_RETRY:
         data["retry"] = {
             name: value
             for name, value in asdict(step.retry).items()
-            if value != getattr(_NO_RETRY, name)
+            if value != getattr(NO_RETRY, name)
         }
     if step.limits:
         data["limits"] = [[x.key, x.most, x.per_second, x.burst] for x in step.limits]
@@ -308,28 +287,15 @@ def step_to_json(step: PlanStep) -> dict[str, Any]:
 
 
 def step_from_json(data: Mapping[str, Any]) -> PlanStep:
-    """Turn JSON back into a step."""
-    spec = data.get("map")
-    retry: dict[str, Any] = dict(data.get("retry", {}))
-    for name in ("retry_on", "no_retry_on"):
-        retry[name] = tuple(retry.get(name, ()))
-    plain = {name: data[name] for name in _PLAIN_FIELDS if name in data}
-    for name in ("after", "context"):
-        if name in plain:
-            plain[name] = tuple(plain[name])
-    for name, kind in (("kind", StepKind), ("on_failure", OnFailure), ("join", Join)):
-        if name in plain:
-            plain[name] = kind(plain[name])
-    return PlanStep(
-        name=data["name"],
-        task=data["task"],
-        args=tuple(binding_from_json(x) for x in data.get("args", ())),
-        kwargs=tuple((name, binding_from_json(x)) for name, x in data.get("kwargs", ())),
-        map=None if spec is None else _map_from_json(spec),
-        retry=RetryPolicy(**retry),
-        limits=tuple(Limit(*x) for x in data.get("limits", ())),
-        **plain,
-    )
+    """Turn JSON back into a step; what is not there has its default."""
+    facts: dict[str, Any] = {}
+    for name, value in data.items():
+        read = _READERS.get(name)
+        if read is not None:
+            facts[name] = read(value)
+        elif name in _DEFAULTS or name in ("name", "task"):
+            facts[name] = value
+    return PlanStep(**facts)
 
 
 def _map_from_json(data: Mapping[str, Any]) -> MapSpec:
@@ -342,6 +308,25 @@ def _map_from_json(data: Mapping[str, Any]) -> MapSpec:
     )
 
 
+def _retry_from_json(data: Mapping[str, Any]) -> RetryPolicy:
+    facts: dict[str, Any] = dict(data)
+    for name in ("retry_on", "no_retry_on"):
+        facts[name] = tuple(facts.get(name, ()))
+    return RetryPolicy(**facts)
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "args": lambda data: tuple(binding_from_json(x) for x in data),
+    "kwargs": lambda data: tuple((name, binding_from_json(x)) for name, x in data),
+    "map": _map_from_json,
+    "retry": _retry_from_json,
+    "limits": lambda data: tuple(Limit(*x) for x in data),
+    "after": tuple,
+    "context": tuple,
+    "kind": StepKind,
+    "on_failure": OnFailure,
+    "join": Join,
+}
 _PLAIN_FIELDS = (
     "after",
     "labels",
@@ -358,7 +343,6 @@ _PLAIN_FIELDS = (
     "builtin",
     "options",
 )
-_NO_RETRY = RetryPolicy()
 _DEFAULTS: dict[str, Any] = {
     name: getattr(PlanStep(name="", task=""), name) for name in _PLAIN_FIELDS
 }
@@ -373,7 +357,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "inputs": list(plan.inputs),
         "result": binding_to_json(plan.result),
         "outputs": [[name, binding_to_json(source)] for name, source in plan.outputs],
-        "steps": [step_to_json(step) for step in plan.steps],
+        "steps": plan.steps_json,
     }
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from taskiq import AsyncBroker, AsyncResultBackend, AsyncTaskiqTask, TaskiqResult
 
 from taskiq_flow.engine.client import RunClient
+from taskiq_flow.engine.forks import Changes
 from taskiq_flow.engine.results import RunOutcome
+from taskiq_flow.engine.run_progress import run_progress
+from taskiq_flow.engine.step_log import LogLine
+from taskiq_flow.errors import ExecutionReport
+from taskiq_flow.events import RunEvent
 from taskiq_flow.exceptions import PipelineError, PipelineTimeoutError, StepFailedError
-from taskiq_flow.model.records import EventRecord
 from taskiq_flow.plan import Plan
+from taskiq_flow.progress import RunProgress
 from taskiq_flow.tracking.models import PipelineStatus
 
 T = TypeVar("T")
@@ -90,6 +95,7 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
                 timeout=timeout,
                 run_id=run_id,
             )
+        await self._client.settle(run_id)
         outcome = await self._read_outcome()
         result = outcome.as_result()
         if not outcome.failed or raise_on_error is False:
@@ -187,10 +193,35 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
             await self._read_outcome()
         return status
 
-    async def events(self, after: int = 0) -> AsyncIterator[EventRecord]:
-        """The events of the run in order, those to come too, until it has ended."""
+    async def events(self, after: int = 0) -> AsyncIterator[RunEvent]:
+        """The events of the run in order, those to come too, until it has ended.
+
+        None is missing and none comes twice. ``after`` is the ``seq`` of the last one known: a
+        reader that was interrupted goes on there, in any process.
+        """
         async for event in self._client.events(await self._resolve(), after=after):
             yield event
+
+    async def get_report(self) -> ExecutionReport:
+        """What became of each step: done, failed with which error after how many tries, skipped."""
+        return await self._client.report(await self._resolve())
+
+    async def get_progress(self) -> RunProgress:
+        """How far the run is as a whole; its ``meta`` is what its steps have said.
+
+        By step name; each is a dict of ``current``, ``total`` and ``message``.
+        """
+        return run_progress(await self._client.status(await self._resolve(), values=False))
+
+    async def get_log(self) -> list[LogLine]:
+        """The lines that steps have written with ``context.logger``, the newest 10,000."""
+        run_id, position, lines = await self._resolve(), 0, list[LogLine]()
+        while True:
+            page, after = await self._client.log(run_id, after=position)
+            lines += page
+            if not page or after == position:
+                return lines
+            position = after
 
     # -- steering
 
@@ -198,9 +229,58 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         """End the run; running code hears of it within 2 s. False when it had ended."""
         return await self._client.cancel(await self._resolve(), reason)
 
-    async def send_event(self, name: str, payload: Any = None) -> bool:
-        """Deliver an event to a step that waits for it, now or later. False when it had ended."""
-        return await self._client.send_event(await self._resolve(), name, payload)
+    async def retry(self) -> PipelineTask[T]:
+        """Run again what did not complete, in a new run that takes over all that is done.
+
+        For a run that failed, was cancelled, or went on past a failed step. Called twice, also at
+        once or from other processes, it returns the same new run; to try that one again once it
+        has failed too, call its own ``retry()``. A map keeps the items that were recorded; those
+        that failed, also where the run went on past them, run again.
+
+        Raises:
+            RunNotEndedError: The run still goes on.
+            NothingToRunError: Every step completed.
+            DuplicatePipelineError: Another run of its name is going.
+        """
+        return self._made(await self._client.retry(await self._resolve()))
+
+    async def fork(
+        self,
+        from_step: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+        *,
+        pipeline_id: str | None = None,
+    ) -> PipelineTask[T]:
+        """Make a new run of this ended one that takes over what is done up to a step.
+
+        ``from_step`` and all that need it run again. ``inputs`` replaces run inputs by name (items
+        that a map was started with: by its step's name), ``outputs`` replaces what steps gave, by
+        output or step name; what takes a changed value runs again. What did not complete runs
+        too. The plan is the one that was stored with this run, whatever was deployed since.
+
+        Raises:
+            RunNotEndedError: The run still goes on.
+            UnknownStepError: It has no step of this name.
+            UnknownInputError: It has no input of this name.
+            NothingToRunError: Nothing was changed, and every step completed.
+            UnserializableValueError: A changed value cannot be stored.
+        """
+        changes = Changes(from_step, inputs or {}, outputs or {})
+        return self._made(await self._client.fork(await self._resolve(), changes, key=pipeline_id))
+
+    def _made(self, run_id: str) -> PipelineTask[T]:
+        return PipelineTask(
+            run_id, self._client, plan=self._plan, return_annotation=self._annotation
+        )
+
+    async def send_event(self, name: str, payload: Any = None) -> None:
+        """Deliver an event to a step that waits for it, now or later.
+
+        Raises:
+            RunEndedError: The run has ended.
+        """
+        await self._client.send_event(await self._resolve(), name, payload)
 
 
 class Task(PipelineTask[Any]):

@@ -1,14 +1,18 @@
 """A dataflow: a parameter receives the output that has its name."""
 
+import asyncio
+
 import pytest
 from taskiq import InMemoryBroker
 
-from taskiq_flow.dataflow import pipeline_task
+from taskiq_flow import ExecutionEngine, PipelineMiddleware
+from taskiq_flow.dataflow import DAGBuilder, pipeline_task
 from taskiq_flow.exceptions import (
     CycleError,
     DuplicateOutputError,
     MissingInputError,
     PositionalInputError,
+    TypeMismatchError,
     UnknownInputError,
 )
 from taskiq_flow.pipeline import DataflowPipeline
@@ -168,3 +172,83 @@ def test_contradictions_are_found_when_the_graph_is_built(broker: InMemoryBroker
         DataflowPipeline.from_tasks(broker, [chicken, egg])
     with pytest.raises(DuplicateOutputError, match="'egg'"):
         DataflowPipeline.from_tasks(broker, [egg, egg])
+
+
+async def test_a_step_does_not_wait_for_slower_ones_beside_those_it_needs(
+    broker: InMemoryBroker,
+) -> None:
+    """The slow step of the first level ends only after the second level has been reached."""
+    if broker.await_inplace:
+        pytest.skip("in this mode one step runs at a time")
+    reached = asyncio.Event()
+
+    @broker.task
+    async def slow(number: int) -> str:
+        await reached.wait()
+        return "slow"
+
+    @broker.task
+    async def fast(number: int) -> str:
+        return "fast"
+
+    @broker.task
+    async def after_fast(fast: str) -> str:
+        reached.set()
+        return f"after {fast}"
+
+    async with asyncio.timeout(20):
+        results = await DataflowPipeline(broker, [slow, fast, after_fast]).kiq_dataflow(1)
+
+    assert results == {"slow": "slow", "fast": "fast", "after_fast": "after fast"}
+
+
+def mismatched(broker: InMemoryBroker) -> list[object]:
+    @broker.task
+    def load(path: str) -> list[str]:
+        return [path]
+
+    @broker.task
+    def count(load: int) -> int:
+        return load
+
+    return [load, count]
+
+
+def test_annotations_that_cannot_fit_are_an_error_when_the_graph_is_built(
+    broker: InMemoryBroker,
+) -> None:
+    tasks = mismatched(broker)
+
+    with pytest.raises(TypeMismatchError, match=r"'load' returns list.* 'count' takes int"):
+        DataflowPipeline(broker, tasks)
+    with pytest.raises(TypeMismatchError):
+        ExecutionEngine(broker, DAGBuilder.from_tasks(tasks))
+
+
+async def test_the_check_of_types_can_be_a_warning_or_be_off(
+    broker: InMemoryBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = mismatched(broker)
+
+    monkeypatch.setenv("TASKIQ_FLOW_TYPE_CHECK", "off")
+    DataflowPipeline(broker, tasks)
+    assert not caplog.records
+
+    broker.add_middlewares(PipelineMiddleware(type_check="warn"))
+    DataflowPipeline(broker, tasks)
+    assert "'count' takes int" in caplog.text
+
+
+def test_a_map_is_checked_by_its_list_and_not_by_its_items(broker: InMemoryBroker) -> None:
+    @broker.task
+    def double(item: int) -> int:
+        return item * 2
+
+    @broker.task
+    def join(words: str) -> str:
+        return words
+
+    pipeline = DataflowPipeline(broker).map(double, [1], output="doubled").reduce(join, "doubled")
+
+    with pytest.raises(TypeMismatchError, match="parameter 'words' of 'join' takes str"):
+        pipeline.build_dag()

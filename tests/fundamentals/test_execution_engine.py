@@ -1,14 +1,16 @@
 """A graph that was built by hand can be run as it is."""
 
+import asyncio
 import logging
 
 import pytest
 from taskiq import InMemoryBroker
 
-from taskiq_flow.dataflow import DAG, DataflowRegistry
+from taskiq_flow.dataflow import DAG, DAGBuilder, DAGNode, DataflowRegistry
 from taskiq_flow.errors import ErrorHandlingMode
 from taskiq_flow.exceptions import MissingInputError, NoDagError, NotATaskError, PipelineError
 from taskiq_flow.execution_engine import ExecutionEngine
+from taskiq_flow.middlewares import DLQManager
 
 
 def table_dag(broker: InMemoryBroker, *, fails: bool = False) -> DAG:
@@ -111,6 +113,19 @@ async def test_a_run_can_go_on_past_a_failure(broker: InMemoryBroker, how: dict)
     assert engine.get_execution_report()["skipped_tasks"] == ["saved"]
 
 
+async def test_dead_letter_mode_runs_the_rest_and_fails_then(broker: InMemoryBroker) -> None:
+    mode = ErrorHandlingMode.DEAD_LETTER
+    engine = ExecutionEngine(broker, table_dag(broker, fails=True), error_mode=mode)
+
+    with pytest.raises(PipelineError, match="bad row"):
+        await engine.execute({"source_file": "1"})
+
+    report = engine.get_execution_report()
+    assert (report["status"], report["success_rate"]) == ("FAILED", 1 / 3)
+    assert engine.errors.failed_tasks == ["clean"]
+    assert [letter.step for letter in await DLQManager(broker).list_failed()] == ["clean"]
+
+
 async def test_only_real_tasks_and_graphs_are_run(broker: InMemoryBroker) -> None:
     def plain(value: int) -> int:
         return value
@@ -139,3 +154,49 @@ def test_unknown_parameters_are_refused_and_documented_ones_are_not(
 
     with pytest.raises(TypeError, match="speed"):
         ExecutionEngine(broker, DAG(), speed=3)
+
+
+async def test_no_more_tasks_run_at_once_than_the_engine_may(broker: InMemoryBroker) -> None:
+    running, most = 0, 0
+    builder = DAGBuilder()
+    for number in range(6):
+
+        @broker.task(task_name=f"busy-{number}")
+        async def busy(seconds: float) -> float:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(seconds)
+            running -= 1
+            return seconds
+
+        builder.add_task(busy, f"output-{number}")
+
+    outputs = await ExecutionEngine(broker, builder.build(), max_parallel=2).execute(
+        {"seconds": 0.02}
+    )
+
+    assert len(outputs) == 6
+    assert most == (1 if broker.await_inplace else 2)
+
+
+async def test_a_subclass_says_how_each_task_is_sent(broker: InMemoryBroker) -> None:
+    tries = 0
+
+    @broker.task
+    async def flaky(number: int) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ConnectionError("not yet")
+        return number
+
+    class Stubborn(ExecutionEngine):
+        def schedule_task(self, node: DAGNode) -> object:
+            assert node.name == "flaky"
+            return node.task.kicker().with_labels(retry_on_error=True, max_retries=2, delay=0)
+
+    engine = Stubborn(broker, DAGBuilder().add_task(flaky, "done").build())
+
+    assert await engine.execute({"number": 7}) == {"done": 7}
+    assert tries == 2

@@ -5,7 +5,10 @@ import asyncio
 import pytest
 from taskiq import InMemoryBroker
 
+from taskiq_flow import PipelineStatus, RetryPolicy, pipeline_task
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.exceptions import InvalidTaskOptionError, PipelineError
+from taskiq_flow.model.records import RunFilter
 from taskiq_flow.pipeline import DataflowPipeline, Pipeline
 
 
@@ -164,3 +167,217 @@ async def test_a_run_that_takes_too_long_fails_with_a_timeout(broker: InMemoryBr
 def test_an_error_mode_that_does_not_exist_is_refused(broker: InMemoryBroker) -> None:
     with pytest.raises(InvalidTaskOptionError, match="'stop', 'continue', 'retry'"):
         Pipeline(broker).on_error("ignore")
+
+
+async def finished_callbacks(broker: InMemoryBroker, count: int) -> list[PipelineStatus]:
+    """Wait until so many callbacks have been run, and return their records."""
+    client = RunClient.of(broker)
+    async with asyncio.timeout(20):
+        while True:
+            page = await client.store.list_runs(RunFilter(kind="on_retry"))
+            if len(page.runs) >= count and all(run.status.is_final for run in page.runs):
+                return [await client.status(run.run_id) for run in page.runs]
+            await asyncio.sleep(0.01)
+
+
+async def test_a_task_is_told_of_each_retry(stored_broker: InMemoryBroker) -> None:
+    """It is started by the worker that saw the failure, as a run of its own."""
+    flaky = Flaky(fails=2)
+    told: list[tuple[str, int]] = []
+
+    @stored_broker.task
+    def fetch() -> int:
+        return flaky.call()
+
+    @stored_broker.task
+    def note(error: str, attempt: int) -> None:
+        told.append((error, attempt))
+
+    pipeline = Pipeline(stored_broker, fetch).with_retry(3, 0.01, on_retry=note)
+    task = await pipeline.kiq()
+
+    assert (await task.wait_result(timeout=20)).return_value == 3
+    statuses = await finished_callbacks(stored_broker, 2)
+    assert {status.status for status in statuses} == {"COMPLETED"}
+    assert sorted(told, key=lambda each: each[1]) == [
+        ("ConnectionError: failure 1", 1),
+        ("ConnectionError: failure 2", 2),
+    ]
+
+
+async def test_a_task_is_told_of_retries_inside_a_map(broker: InMemoryBroker) -> None:
+    """It may be given by its name, or as the function that was decorated."""
+    told: list[int] = []
+    failed: set[int] = set()
+
+    @broker.task
+    def fetch(number: int) -> int:
+        if number % 2 and number not in failed:
+            failed.add(number)
+            raise ConnectionError(number)
+        return number
+
+    async def told_of(error: str, attempt: int) -> None:
+        told.append(attempt)
+
+    broker.register_task(told_of, task_name="told")
+    pipeline = Pipeline(broker).map(fetch, list(range(6)))
+    for on_retry in ("told", told_of):
+        failed.clear()
+        task = await pipeline.with_retry(2, 0.01, on_retry=on_retry).kiq()
+        assert (await task.wait_result()).return_value == list(range(6))
+
+    await finished_callbacks(broker, 6)
+    assert told == [1] * 6
+
+
+async def test_a_policy_of_ones_own_goes_before_the_numbers(broker: InMemoryBroker) -> None:
+    flaky = Flaky(fails=5)
+
+    @broker.task
+    def fetch() -> int:
+        return flaky.call()
+
+    policy = RetryPolicy(max_attempts=4, delay=0.01, retry_on=(ConnectionError,))
+    task = await Pipeline(broker, fetch).with_retry(2, policy=policy).kiq()
+
+    with pytest.raises(PipelineError, match="failure 4"):
+        await task.wait_result()
+
+
+async def test_what_a_task_declares_goes_before_the_pipeline_and_its_labels_before_that(
+    broker: InMemoryBroker,
+) -> None:
+    calls: dict[str, int] = {"declared": 0, "labelled": 0, "neither": 0}
+
+    def fail(name: str) -> None:
+        calls[name] += 1
+        raise ConnectionError(name)
+
+    @broker.task
+    @pipeline_task(output="declared", retries=2, retry_delay=0.01)
+    def declared() -> None:
+        fail("declared")
+
+    @broker.task(max_retries=2, retry_delay=0.01)
+    @pipeline_task(output="labelled", retries=4, retry_delay=60)
+    def labelled() -> None:
+        fail("labelled")
+
+    @broker.task
+    def neither() -> None:
+        fail("neither")
+
+    group = Pipeline(broker).on_error("continue").with_retry(max_attempts=4, delay=0.01)
+    for task in (declared, labelled, neither):
+        group.call_after(task)
+    await (await group.kiq()).wait_result()
+
+    assert calls == {"declared": 3, "labelled": 2, "neither": 4}
+
+
+async def test_no_retry_starts_after_the_total_time(broker: InMemoryBroker) -> None:
+    flaky = Flaky(fails=500)
+
+    @broker.task(max_retries=500, retry_delay=0.02, retry_backoff=1, retry_timeout=0.1)
+    def fetch() -> int:
+        return flaky.call()
+
+    task = await Pipeline(broker, fetch).kiq()
+
+    with pytest.raises(PipelineError):
+        await task.wait_result()
+    assert 1 < flaky.calls < 10
+
+
+def test_what_workers_could_not_find_is_refused_as_on_retry(broker: InMemoryBroker) -> None:
+    with pytest.raises(InvalidTaskOptionError, match=r"decorate the function with @broker\.task"):
+        Pipeline(broker).with_retry(on_retry=lambda error, attempt: None)
+    with pytest.raises(InvalidTaskOptionError, match="must be a number"):
+        Pipeline(broker).with_retry("three")  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_run_that_goes_on_to_its_end_may_fail_then(broker: InMemoryBroker) -> None:
+    ran: list[str] = []
+
+    @broker.task
+    def broken(source: int) -> int:
+        raise ValueError(source)
+
+    @broker.task
+    def dependent(broken: int) -> None:
+        ran.append("dependent")
+
+    @broker.task
+    def independent(source: int) -> int:
+        ran.append("independent")
+        return source
+
+    pipeline = DataflowPipeline(broker, [broken, dependent, independent]).on_error("dead_letter")
+    task = await pipeline.kiq(source=1)
+
+    with pytest.raises(PipelineError) as caught:
+        await task.wait_result()
+    assert caught.value.failed_step == "broken"
+    assert caught.value.partial_results == {"independent": 1}
+    assert ran == ["independent"]
+
+
+async def test_a_run_may_fail_at_its_end_because_of_an_item(broker: InMemoryBroker) -> None:
+    @broker.task
+    def shaky(number: int) -> int:
+        if number == 2:
+            raise ValueError(number)
+        return number
+
+    @broker.task
+    def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    task = (
+        await Pipeline(broker).map(shaky, [1, 2, 3]).call_next(total).on_error("dead_letter").kiq()
+    )
+
+    with pytest.raises(PipelineError, match="ValueError: 2"):
+        await task.wait_result()
+    report = await task.get_report()
+    assert (report.failed[0].step, report.skipped) == ("shaky", ("total",))
+
+
+async def test_a_report_says_what_became_of_each_step(broker: InMemoryBroker) -> None:
+    flaky = Flaky(fails=1)
+
+    @broker.task(max_retries=2, retry_delay=0.01)
+    def source() -> int:
+        return flaky.call()
+
+    @broker.task(max_retries=3, retry_delay=0.01)
+    def broken(source: int) -> int:
+        raise ValueError(f"bad {source}")
+
+    @broker.task
+    def dependent(broken: int) -> int:
+        return broken
+
+    @broker.task
+    def independent(source: int) -> int:
+        return source
+
+    pipeline = DataflowPipeline(broker, [source, broken, dependent, independent])
+    task = await pipeline.on_error("continue").kiq()
+    await task.wait_result()
+
+    report = await task.get_report()
+
+    assert report.status == "COMPLETED"
+    assert set(report.completed) == {"source", "independent"}
+    (failure,) = report.failed
+    assert (failure.step, failure.error, failure.attempts) == ("broken", "ValueError: bad 2", 3)
+    assert failure.error_type == "ValueError"
+    assert "raise ValueError" in failure.traceback
+    assert (report.skipped, report.unfinished) == (("dependent",), ())
+    assert report.attempts == {"source": 2, "broken": 3, "independent": 1}
+    assert set(report.durations_ms) == {"source", "broken", "independent"}
+    assert (report.success_rate, report.has_errors) == (0.5, True)
+    assert report.errors().failed_tasks == ["broken"]
+    assert report.errors().skipped_tasks == ["dependent"]

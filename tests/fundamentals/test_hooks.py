@@ -49,3 +49,30 @@ async def test_hooks_are_called_around_each_step(broker: InMemoryBroker) -> None
         "refuse starts",
         "refuse failed: not 4",
     ]
+
+
+async def test_a_hook_may_be_an_ordinary_function_and_may_raise(
+    broker: InMemoryBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    class Plain(PipelineMiddleware):
+        def on_step_start(self, ctx: PipelineContext) -> None:
+            raise RuntimeError("this hook is broken")
+
+        def on_step_complete(self, ctx: PipelineContext, result: Any) -> None:
+            heard.append(f"{ctx.step_name} gave {result}")
+
+    broker.add_middlewares(Plain())
+
+    @broker.task
+    def double(value: int) -> int:
+        return value * 2
+
+    task = await Pipeline(broker, double).kiq(2)
+    assert (await task.wait_result()).return_value == 4
+    await broker.wait_all()
+
+    assert heard == ["double gave 4"]
+    assert "on_step_start of Plain failed" in caplog.text
+    assert "can't be used in 'await'" not in caplog.text

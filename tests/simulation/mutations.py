@@ -18,6 +18,7 @@ from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import OnFailure, Refusal, RefusalReason
 from taskiq_flow.model.state import SlotStatus
 from taskiq_flow.stores import memory
+from taskiq_flow.testing.simulation import Rates, Setting
 from taskiq_flow.testing.simulation.process import Process
 
 Mutated = AbstractContextManager[Any]
@@ -252,11 +253,6 @@ def the_taking_of_limits() -> Mutated:
     return patch.object(LimitBook, "take", lambda *_: None)
 
 
-def the_hold_of_limits_after_an_outage() -> Mutated:
-    """Places under a limit become free although nobody could renew them."""
-    return patch.object(memory, "after_outage", lambda *_: False)
-
-
 def the_room_for_who_is_blocked() -> Mutated:
     """Slots behind the limit of a run wait for ever."""
     return patch.object(transitions, "_unblock", lambda *_: None)
@@ -305,38 +301,55 @@ def the_errors_that_pass() -> Iterator[None]:
         yield
 
 
+def the_rest_between_two_looks() -> Mutated:
+    """Workers ask what is due as fast as they can, so the schedule never comes to its end."""
+
+    async def nothing(*_: Any) -> None:
+        """Do not rest."""
+
+    return patch.object(Recovery, "_rest", nothing)
+
+
 class Mutation(NamedTuple):
-    """What is taken out, and under which faults that is to be noticed."""
+    """What is taken out, and the faults and setting in which that is soon noticed."""
 
     without: Callable[[], Mutated]
     faults: str
+    setting: Setting = Setting()
 
+
+RESTLESS = Setting(rates=Rates(pause_every=2.0, per_call=0.2))
+CROWDED = Setting(runs=12)
 
 MUTATIONS = (
-    Mutation(the_fence_in_finish, "pause,partition"),
+    # What the promises stand on.
+    Mutation(the_fence_in_finish, "pause,partition", RESTLESS),
     Mutation(the_claim_check_in_start, "duplicate"),
-    Mutation(the_answer_to_a_repeated_start, "lost-reply"),
-    Mutation(the_answer_to_a_repeated_finish, "lost-reply"),
-    Mutation(the_late_finish_that_counts, "pause,partition"),
-    Mutation(the_randomness_of_tokens, "failover"),
-    Mutation(the_end_of_what_was_recorded, "pause,partition"),
+    Mutation(the_outbox, "drop"),
     Mutation(the_hold_after_an_outage, "outage"),
     Mutation(the_release_of_a_dying_coroutine, "callback"),
     Mutation(the_end_of_a_lease_with_its_coroutine, "callback"),
+    Mutation(the_answer_to_a_repeated_start, "lost-reply"),
+    Mutation(the_answer_to_a_repeated_finish, "lost-reply"),
+    Mutation(the_randomness_of_tokens, "failover"),
+    Mutation(the_renewal_before_the_body, "pause,slow", RESTLESS),
+    # Leases.
+    Mutation(the_late_finish_that_counts, "pause", RESTLESS),
+    Mutation(the_end_of_what_was_recorded, "pause,partition"),
     Mutation(the_thread_of_the_lease_keeper, "block"),
-    Mutation(the_renewal_before_the_body, "pause"),
-    Mutation(the_word_to_code_whose_lease_is_lost, "none"),
-    Mutation(the_wait_for_a_thread_that_timed_out, "none"),
-    Mutation(the_outbox, "drop"),
+    Mutation(the_word_to_code_whose_lease_is_lost, "none", CROWDED),
+    Mutation(the_wait_for_a_thread_that_timed_out, "none", CROWDED),
+    # What stands still.
     Mutation(the_search_for_what_is_due, "drop"),
     Mutation(the_patience_with_a_store_that_is_away, "outage,drop"),
     Mutation(the_repetition_of_publishing, "backend"),
-    Mutation(the_deadline, "none"),
+    Mutation(the_deadline, "none", CROWDED),
+    Mutation(the_rest_between_two_looks, "none", Setting(most_callbacks=20_000)),
+    # Limits, counters, joins.
     Mutation(the_taking_of_limits, "none"),
-    Mutation(the_hold_of_limits_after_an_outage, "outage"),
     Mutation(the_room_for_who_is_blocked, "none"),
     Mutation(the_count_of_what_runs, "crash"),
     Mutation(the_items_in_flight, "crash"),
-    Mutation(the_skipping_of_what_follows_a_skipped_step, "none"),
+    Mutation(the_skipping_of_what_follows_a_skipped_step, "none", CROWDED),
     Mutation(the_errors_that_pass, "none"),
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import Parameter
+from typing import Any
 
 from taskiq_flow.compile.uses import TaskUse
 from taskiq_flow.dataflow import TaskInfo
@@ -64,7 +66,7 @@ class _Matching:
     def __init__(self, step: str, task_name: str, info: TaskInfo) -> None:
         assert info.func is not None
         self.step, self.task_name = step, task_name
-        parameters = list(inspect.signature(info.func).parameters.values())
+        parameters = _parameters_of(info.func)
         kinds = {p.kind for p in parameters}
         self.takes_more = Parameter.VAR_POSITIONAL in kinds
         self.takes_keywords = Parameter.VAR_KEYWORD in kinds
@@ -125,6 +127,12 @@ class _Matching:
         plural = "s" if len(missing) > 1 else ""
         why = f"its parameter{plural} {listed} received no value; {fix}"
         raise BadArgumentsError(self.step, self.task_name, why)
+
+
+@lru_cache(maxsize=1024)
+def _parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Read once, however often a long chain uses a function."""
+    return tuple(inspect.signature(function).parameters.values())
 
 
 _BY_ORDER = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from taskiq_flow.compile.arguments import Call
 from taskiq_flow.compile.builtin import PREFIX, StepOption
+from taskiq_flow.compile.caching import cache_option
+from taskiq_flow.compile.limits import step_limits, useful_slots
 from taskiq_flow.compile.policies import Policies, retry_policy, step_labels, step_timeout
 from taskiq_flow.compile.uses import Routing, TaskUse
 from taskiq_flow.dataflow import TaskInfo
@@ -16,6 +18,13 @@ from taskiq_flow.plan import Binding, MapMode, MapSpec, Plan, PlanStep, Source, 
 
 DEFAULT_SLOTS = 1000
 """How many items of one map run at once where nothing was said."""
+
+
+class Labelled(Protocol):
+    """A task or a pipeline as a step uses it."""
+
+    @property
+    def labels(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(slots=True)
@@ -65,7 +74,10 @@ class PlanBuilder:
     ) -> int:
         """Add a step that runs a task, and return its place in the plan."""
         labels = {**self.policies.labels, **use.labels}
+        default = self.policies.retry_over(self.routing.retry)
         names = info.outputs if info.multiple_outputs and spec is None else ()
+        limits = step_limits(use.task_name, info.options, self.policies.limits)
+        spec = None if spec is None else useful_slots(spec, limits)
         step = PlanStep(
             name=name,
             task=use.task_name,
@@ -75,32 +87,56 @@ class PlanBuilder:
             labels=step_labels(labels),
             kind=StepKind.TASK if spec is None else StepKind.MAP,
             map=spec,
-            retry=retry_policy(use.labels, info.options, self.policies.default_retry),
+            retry=retry_policy(use.labels, info.options, default),
             timeout=step_timeout(labels, info.options),
             on_failure=self.on_failure,
             queue=self.routing.queue(labels),
             route=self.routing.route(labels),
+            limits=limits,
             context=info.context_parameters,
-            options={**({StepOption.OUTPUTS: list(names)} if names else {}), **(options or {})},
+            options={
+                **({StepOption.OUTPUTS: list(names)} if names else {}),
+                **cache_option(info),
+                **(options or {}),
+            },
         )
         return self._append(step, names, is_output=is_output)
 
     def add_builtin(
-        self, name: str, work: str, *args: Binding, like: TaskUse, after: Iterable[int] = ()
+        self,
+        name: str,
+        work: str,
+        *args: Binding,
+        like: Labelled | None = None,
+        after: Iterable[int] = (),
+        is_output: bool = False,
+        **facts: Any,
     ) -> int:
-        """Add a step of the engine's own, routed as the task is that it works for."""
-        labels = {**self.policies.labels, **like.labels}
+        """Add a step of the engine's own, routed as the task is that it works for.
+
+        ``facts`` are further fields of the step.
+        """
+        labels = {**self.policies.labels, **({} if like is None else like.labels)}
+        facts.setdefault("on_failure", self.on_failure)
         step = PlanStep(
             name=self.name(name),
             task=PREFIX + work,
             args=args,
-            after=_after(after, args, None),
-            on_failure=self.on_failure,
+            after=_after(after, args, facts.get("map")),
             queue=self.routing.queue(labels),
             route=self.routing.route(labels),
             builtin=work,
+            **facts,
         )
-        return self._append(step, (), is_output=False)
+        return self._append(step, (), is_output=is_output)
+
+    def change(self, index: int, **facts: Any) -> None:
+        """Change fields of a step by what was added after it."""
+        self.steps[index] = replace(self.steps[index], **facts)
+
+    def under(self, policies: Policies, on_failure: OnFailure) -> PlanBuilder:
+        """The same plan, for steps under other policies."""
+        return replace(self, policies=policies, on_failure=on_failure)
 
     def plan(self, kind: str, result: Binding, inputs: Sequence[str], name: str) -> Plan:
         return Plan(

@@ -19,7 +19,7 @@ from taskiq_flow.compile.compiled import (
     record_of,
     returned_type,
 )
-from taskiq_flow.compile.policies import OnError, Policies
+from taskiq_flow.compile.policies import Policies
 from taskiq_flow.compile.reduction import Reduction, add_reduction
 from taskiq_flow.compile.uses import Routing, TaskUse
 from taskiq_flow.dataflow import DAG, DAGNode, InputBinding, TaskInfo
@@ -109,7 +109,7 @@ def compile_graph(
         CycleError: Tasks need each other's outputs.
         BadArgumentsError: A task cannot be called with what it would receive.
     """
-    on_failure = OnFailure.SKIP if policies.on_error is OnError.CONTINUE else OnFailure.STOP
+    on_failure = policies.on_failure(going_on=OnFailure.SKIP)
     graph = _Graph(PlanBuilder(policies, routing, on_failure), dag, _chosen(dag, given))
     for node in dag.topological_sort():
         graph.add(node, (uses or {}).get(node))

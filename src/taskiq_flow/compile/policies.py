@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from taskiq_flow.dataflow import TaskOptions
 from taskiq_flow.exceptions import InvalidTaskOptionError
-from taskiq_flow.plan import RetryPolicy, qualified_name
+from taskiq_flow.model.records import Limit, OnFailure
+from taskiq_flow.model.retry import NO_RETRY, RetryPolicy, name_of_task, names_of
 
 T = TypeVar("T")
-
-ExceptionKinds: TypeAlias = type[BaseException] | str | Sequence[type[BaseException] | str]
-"""Exception types, or their qualified names where importing them here is not wanted."""
 
 DEFAULT_RETRY = RetryPolicy(max_attempts=3)
 """What ``on_error("retry")`` and a bare ``with_retry()`` mean."""
@@ -26,6 +24,7 @@ class OnError(StrEnum):
     STOP = "stop"  # the run fails, what has not ended is cancelled
     CONTINUE = "continue"  # the run goes on without that value
     RETRY = "retry"  # try again by the default policy, then stop
+    DEAD_LETTER = "dead_letter"  # run all that does not need the failed step, then fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +35,19 @@ class Policies:
     on_error: OnError = OnError.STOP
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context_by_name: bool = False
+    limits: tuple[Limit, ...] = ()
 
-    @property
-    def default_retry(self) -> RetryPolicy:
+    def retry_over(self, default: RetryPolicy = NO_RETRY) -> RetryPolicy:
+        """The policy of steps that have none of their own; ``default`` where this has none too."""
         if self.retry is not None:
             return self.retry
-        return DEFAULT_RETRY if self.on_error is OnError.RETRY else RetryPolicy()
+        return DEFAULT_RETRY if self.on_error is OnError.RETRY else default
 
-
-def names_of(kinds: ExceptionKinds) -> tuple[str, ...]:
-    """The qualified names of exception types, as a policy stores them."""
-    many = (kinds,) if isinstance(kinds, (type, str)) else tuple(kinds)
-    return tuple(kind if isinstance(kind, str) else qualified_name(kind) for kind in many)
+    def on_failure(self, *, going_on: OnFailure) -> OnFailure:
+        """What the failure of a step does; ``going_on`` is how this kind of pipeline goes on."""
+        if self.on_error is OnError.CONTINUE:
+            return going_on
+        return OnFailure.LATER if self.on_error is OnError.DEAD_LETTER else OnFailure.STOP
 
 
 def check_retry(policy: RetryPolicy) -> RetryPolicy:
@@ -56,6 +56,10 @@ def check_retry(policy: RetryPolicy) -> RetryPolicy:
     Raises:
         InvalidTaskOptionError: One of its numbers makes no sense.
     """
+    for name in ("max_attempts", "delay", "backoff", "max_delay", "max_total"):
+        value = getattr(policy, name)
+        good = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+        _require(name, value, good, "must be a number")
     _require("max_attempts", policy.max_attempts, policy.max_attempts >= 1, "must be 1 or more")
     _require("delay", policy.delay, policy.delay >= 0, "must not be negative")
     _require("backoff", policy.backoff, policy.backoff >= 1, "must be 1 or more")
@@ -92,6 +96,7 @@ def retry_policy(
         "retry_on": _read(labels, "types_of_exceptions", names_of)
         or _read(labels, "retry_on", names_of),
         "no_retry_on": _read(labels, "no_retry_on", names_of),
+        "on_retry": _read(labels, "on_retry", lambda task: name_of_task("on_retry", task)),
     }
     return check_retry(replace(policy, **{k: v for k, v in changes.items() if v is not None}))
 
@@ -130,8 +135,8 @@ def _of_options(options: TaskOptions) -> RetryPolicy:
         backoff=options.retry_backoff,
         jitter=options.retry_jitter,
         max_total=options.max_retry_time,
-        retry_on=names_of(options.retry_on),
-        no_retry_on=names_of(options.no_retry_on),
+        retry_on=options.retry_on,
+        no_retry_on=options.no_retry_on,
     )
 
 
@@ -168,7 +173,12 @@ def _require(option: str, value: object, good: bool, rule: str) -> None:
 
 
 _EXCEPTIONS = "must be exception types or their qualified names"
-_RULES = {"types_of_exceptions": _EXCEPTIONS, "retry_on": _EXCEPTIONS, "no_retry_on": _EXCEPTIONS}
+_RULES = {
+    "types_of_exceptions": _EXCEPTIONS,
+    "retry_on": _EXCEPTIONS,
+    "no_retry_on": _EXCEPTIONS,
+    "on_retry": "must be a task or the name of one",
+}
 
 # Read into the step's policy, or of another part of Taskiq; `retry_on_error` would make a retry
 # middleware of the broker take the step out of its run.

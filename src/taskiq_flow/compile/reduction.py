@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from taskiq_flow.compile.arguments import Call, Given, bind_call
@@ -58,15 +58,18 @@ def add_reduction(
     how: Reduction,
     *,
     named: Mapping[str, Binding] | None = None,
+    after: Sequence[int] = (),
 ) -> int:
     """Add the steps of a reduction; the last of them, which has its name, is returned."""
     size = how.chunk_size
     if how.initial is not None:
-        index = builder.add_builtin(f"{name}.initial", "prepend", how.initial, values, like=use)
+        index = builder.add_builtin(
+            f"{name}.initial", "prepend", how.initial, values, like=use, after=after
+        )
         values = Source(index)
     for level in range(1, how.levels + 1):
         chunks = builder.add_builtin(
-            f"{name}.chunks{level}", "chunk", values, Const(str(size)), like=use
+            f"{name}.chunks{level}", "chunk", values, Const(str(size)), like=use, after=after
         )
         part = builder.name(f"{name}.level{level}")
         call = bind_call(part, use, info, Given((Item(),), named))
@@ -83,7 +86,7 @@ def add_reduction(
         values = Source(index)
     call = bind_call(name, use, info, Given((values,), named))
     options = _lone(call, values) if how.levels else None
-    return builder.add_task(name, use, info, call, options=options)
+    return builder.add_task(name, use, info, call, after=after, options=options)
 
 
 def _lone(call: Call, values: Binding) -> dict[str, str | int]:

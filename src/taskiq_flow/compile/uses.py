@@ -10,6 +10,7 @@ from taskiq_flow.codec import encode
 from taskiq_flow.dataflow import TaskInfo, read_task
 from taskiq_flow.dataflow.signature import AnyTask, function_name
 from taskiq_flow.exceptions import NotATaskError
+from taskiq_flow.model.retry import NO_RETRY, RetryPolicy
 from taskiq_flow.plan import Const
 
 T_co = TypeVar("T_co", covariant=True)
@@ -33,10 +34,14 @@ class SyncTask(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Where a step with certain labels goes: its queue, and the labels of its messages."""
+    """Where a step with certain labels goes: its queue, and the labels of its messages.
+
+    ``retry`` is the policy of the broker's steps where nobody says anything nearer.
+    """
 
     queue: Callable[[Mapping[str, Any]], str] = lambda _labels: ""
     route: Callable[[Mapping[str, Any]], str] = lambda _labels: ""
+    retry: RetryPolicy = NO_RETRY
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from taskiq_flow.compile.branches import Ways
+from taskiq_flow.compile.builtin import MERGE, StepOption
 from taskiq_flow.model.records import StepKind
 from taskiq_flow.plan import (
     Binding,
@@ -36,8 +38,12 @@ def plan_view(plan: Plan, statuses: Mapping[str, str] | None = None) -> GraphVie
         for index, step in enumerate(plan.steps)
     )
     edges = tuple(
-        EdgeView(plan.steps[source].name, step.name, _label(names, step, source))
-        for step in plan.steps
+        EdgeView(
+            plan.steps[source].name,
+            step.name,
+            _way(plan.steps[source], index) or _label(names, step, source),
+        )
+        for index, step in enumerate(plan.steps)
         for source in step.after
     )
     return GraphView(plan.name, nodes, edges)
@@ -76,6 +82,12 @@ def _label(names: _Names, step: PlanStep, source: int) -> str:
     return ", ".join(taken)
 
 
+def _way(chooser: PlanStep, step: int) -> str:
+    """The case in which a branch goes on with a step."""
+    ways = chooser.options.get(StepOption.WAYS)
+    return "" if ways is None or chooser.builtin == MERGE else Ways.from_json(ways).label(step)
+
+
 def _sources(binding: Binding) -> Iterator[Source]:
     match binding:
         case Source():
@@ -91,6 +103,8 @@ def _sources(binding: Binding) -> Iterator[Source]:
 
 
 def _kind(step: PlanStep) -> str:
+    if StepOption.WAYS in step.options and step.builtin != MERGE:
+        return "branch"
     if step.builtin is not None:
         return step.builtin
     if step.map is not None and step.map.mode is MapMode.FILTER:
@@ -100,6 +114,13 @@ def _kind(step: PlanStep) -> str:
 
 def _detail(step: PlanStep) -> str:
     """The function's name, where the step is called otherwise."""
+    if step.kind is StepKind.TIMER:
+        return f"{step.delay_seconds:g} s"
+    if step.kind is StepKind.EVENT and step.delay_seconds is not None:
+        return f"at most {step.delay_seconds:g} s"
+    if StepOption.CHILD in step.options:
+        steps = len(step.options[StepOption.CHILD]["plan"]["steps"])
+        return f"{steps} step" if steps == 1 else f"{steps} steps"
     function = step.task.rpartition(":")[2]
     is_named_so = step.name == function or step.name.startswith(f"{function}#")
     return "" if is_named_so or step.builtin is not None else f"{function}()"

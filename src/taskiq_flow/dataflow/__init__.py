@@ -2,6 +2,7 @@
 
 from taskiq_flow.dataflow.builder import DAGBuilder
 from taskiq_flow.dataflow.cache import DataCache
+from taskiq_flow.dataflow.caching import CachePolicy
 from taskiq_flow.dataflow.dag import DAG, EdgeSet
 from taskiq_flow.dataflow.decorators import (
     BaseTaskDecorator,
@@ -31,6 +32,7 @@ __all__ = [
     "DAG",
     "BaseTaskDecorator",
     "CPUProfile",
+    "CachePolicy",
     "DAGBuilder",
     "DAGNode",
     "DataCache",

@@ -17,6 +17,7 @@ from taskiq_flow.exceptions import (
 from taskiq_flow.visualization.dag_visualizer import print_ascii
 from taskiq_flow.visualization.levels import Ordering, find_cycle, put_in_order
 from taskiq_flow.visualization.model import EdgeView, GraphView, NodeView
+from taskiq_flow.visualization.notebook import Shown
 
 __all__ = ["DAG", "DAGNode", "Edge", "EdgeSet"]
 
@@ -46,7 +47,7 @@ class EdgeSet(AbstractSet[Edge]):
         return f"EdgeSet({{{pairs}}})"
 
 
-class DAG:
+class DAG(Shown):
     """A graph of tasks; adding a node links it to those that write or read its data.
 
     Cycles are found when an order is asked for, not before, so that nodes may come in any order.

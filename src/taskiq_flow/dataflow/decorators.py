@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar, overload
+from dataclasses import Field, asdict, replace
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, overload
 
+from taskiq_flow.dataflow.caching import Caching, read_caching
 from taskiq_flow.dataflow.options import (
     Inputs,
     Outputs,
@@ -15,9 +16,19 @@ from taskiq_flow.dataflow.options import (
     declare,
     read_outputs,
 )
+from taskiq_flow.limits import Limits, Rate, parse_rate, read_limits
 
 TaskT = TypeVar("TaskT")
 ExceptionTypes: TypeAlias = type[BaseException] | Sequence[type[BaseException]]
+
+
+class Profile(Protocol):
+    """A dataclass with what a task needs, such as `TaskResourceProfile`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Resources: TypeAlias = Mapping[str, Any] | Profile | None
 
 
 class BaseTaskDecorator:
@@ -67,21 +78,26 @@ def pipeline_task(
     retry_backoff: float = 2.0,
     retry_jitter: bool = True,
     max_retry_time: float = 300,
-    resources: Mapping[str, Any] | None = None,
+    resources: Resources = None,
     description: str | None = None,
-    cache: bool | float | Mapping[str, Any] | None = None,
+    cache: Caching = None,
+    limit: Limits = (),
+    rate: Rate | None = None,
     timeout: float | None = None,
     retry_on: ExceptionTypes = (),
     no_retry_on: ExceptionTypes = (),
 ) -> Callable[[TaskT], TaskT]: ...
-def pipeline_task(
+def pipeline_task(  # noqa: PLR0913 - each is one option
     output: str | Callable[..., Any] | None = None,
     *,
     outputs: Outputs | None = None,
     inputs: Inputs | None = None,
     retry_on: ExceptionTypes = (),
     no_retry_on: ExceptionTypes = (),
-    resources: Mapping[str, Any] | None = None,
+    resources: Resources = None,
+    cache: Caching = None,
+    limit: Limits = (),
+    rate: Rate | None = None,
     **options: Any,
 ) -> Any:
     """Say what a task produces, what it consumes and how it is run.
@@ -95,6 +111,10 @@ def pipeline_task(
     ``retries`` counts tries after the first. Left out, there are none, unless the pipeline has a
     retry policy; 0 turns that off for this task.
 
+    ``limit`` and ``rate`` hold over all runs and workers: `limit(key="api", max=3)` lets three
+    steps of that key run at once, ``rate="10/s"`` lets ten steps (or items) of this task start in
+    a second. ``cache`` keeps results by code and arguments: True, seconds, or a `CachePolicy`.
+
     Raises:
         InvalidTaskOptionError: An option has a value that cannot work.
     """
@@ -106,7 +126,10 @@ def pipeline_task(
         options=TaskOptions(
             retry_on=_exception_types(retry_on),
             no_retry_on=_exception_types(no_retry_on),
-            resources=dict(resources or {}),
+            resources=_as_mapping(resources),
+            cache=read_caching(cache),
+            limits=read_limits(limit),
+            rate=None if rate is None else parse_rate(rate),
             **options,
         ),
     )
@@ -124,6 +147,13 @@ def pipeline_task_multi_output(outputs: Outputs, **options: Any) -> Callable[[Ta
     The first name is the primary one, which stands for the task where only one fits.
     """
     return pipeline_task(outputs=outputs, **options)
+
+
+def _as_mapping(resources: Resources) -> dict[str, Any]:
+    """Hints on what a task needs, as they are kept; a profile is taken apart."""
+    if resources is None:
+        return {}
+    return dict(resources) if isinstance(resources, Mapping) else asdict(resources)
 
 
 def _exception_types(given: ExceptionTypes) -> tuple[type[BaseException], ...]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from taskiq_flow.dataflow.caching import CachePolicy
 from taskiq_flow.dataflow.signature import AnyTask, decorated_task
 from taskiq_flow.exceptions import InvalidTaskOptionError, NotATaskError
+from taskiq_flow.model.records import Limit
 
 Outputs: TypeAlias = Sequence[str] | Mapping[str, Any]
 """Several outputs: their names in the order of a tuple, or a name and its type each."""
@@ -27,7 +29,8 @@ _declared: weakref.WeakKeyDictionary[Callable[..., Any], None] = weakref.WeakKey
 class TaskOptions:
     """How one task is run. Times are in seconds.
 
-    ``retries`` is None where nothing was said, so that the policy of the pipeline applies.
+    ``retries`` is None where nothing was said, so that the policy of the pipeline applies. ``rate``
+    is how often the task may start in a second, wherever it is used.
     """
 
     retries: int | None = None
@@ -38,7 +41,9 @@ class TaskOptions:
     retry_on: tuple[type[BaseException], ...] = ()
     no_retry_on: tuple[type[BaseException], ...] = ()
     timeout: float | None = None
-    cache: bool | float | Mapping[str, Any] | None = None
+    cache: CachePolicy | None = None
+    limits: tuple[Limit, ...] = ()
+    rate: float | None = None
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
     description: str | None = None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +12,29 @@ from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.codec import encode
+from taskiq_flow.engine.children import cancel_run
+from taskiq_flow.engine.deliver import deliver_event
+from taskiq_flow.engine.forks import MAX_PARALLEL, Changes, draft_fork, draft_retry
 from taskiq_flow.engine.ids import new_run_id
 from taskiq_flow.engine.program import evaluate
+from taskiq_flow.engine.report import execution_report
 from taskiq_flow.engine.results import RunOutcome, RunResults, output_sources
 from taskiq_flow.engine.runtime import Runtime, runtimes
-from taskiq_flow.engine.status import pipeline_status
+from taskiq_flow.engine.status import pipeline_status, run_event
+from taskiq_flow.engine.step_log import LogLine
+from taskiq_flow.errors import ExecutionReport
+from taskiq_flow.events import RunEvent
 from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import (
-    EventRecord,
     NewRun,
     RunSnapshot,
     RunStatus,
     SequenceValue,
+    Wake,
+    WakeKind,
     WorkerRecord,
 )
+from taskiq_flow.optimization.parallel import lowest, max_parallel_tasks
 from taskiq_flow.plan import Plan, input_key
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.tracking.models import PipelineStatus
@@ -92,8 +101,8 @@ class RunClient:
             StoreUnavailableError: Nothing was stored.
             DuplicatePipelineError: A run of this ``key`` is still going.
         """
-        await self.runtime.open()
-        broker = self.runtime.broker
+        most = lowest(max_parallel, max_parallel_tasks())
+        facts_of_run = {**(meta or {}), **({} if most is None else {MAX_PARALLEL: most})}
         new = NewRun(
             run_id=run_id or new_run_id(),
             namespace=self.store.options.namespace,
@@ -106,15 +115,39 @@ class RunClient:
             inputs={input_key(number): value for number, value in enumerate(inputs)},
             lengths={step: len(values) for step, values in (items or {}).items()},
             timeout_seconds=timeout_seconds,
-            max_parallel=max_parallel,
-            publish=not isinstance(broker.result_backend, DummyResultBackend),
+            max_parallel=most,
+            publish=self.publishes or plan.is_followed,
             queue=plan.steps[0].queue,
-            meta=encode(dict(meta), where="meta data of the run") if meta else b"",
+            meta=encode(facts_of_run, where="meta data of the run") if facts_of_run else b"",
             **facts,
         )
+        return await self.create(new, items)
+
+    async def create(self, new: NewRun, items: Mapping[int, Sequence[bytes]] | None = None) -> str:
+        """Store a run as it is given, and send what is ready; the same id again creates nothing."""
+        await self.runtime.open()
+        for follower in tuple(self.runtime.followers):
+            await follower.begin()
         ready = await self.store.create(new, items)
         await self.runtime.sender.send(ready)
         return new.run_id
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the broker has a result backend that ends of runs are handed to."""
+        return not isinstance(self.runtime.broker.result_backend, DummyResultBackend)
+
+    async def retry(self, run_id: str) -> str:
+        """Run again what did not complete of an ended run, in a new one; returns its id."""
+        run = await self.find(run_id)
+        draft = await draft_retry(self.store, run.run_id, publish=self.publishes)
+        return await self.create(draft.new, draft.items)
+
+    async def fork(self, run_id: str, changes: Changes, *, key: str | None = None) -> str:
+        """Make a new run of an ended one, with changes; returns its id."""
+        run = await self.find(run_id)
+        draft = await draft_fork(self.store, run.run_id, changes, key=key, publish=self.publishes)
+        return await self.create(draft.new, draft.items)
 
     async def find(self, run_id: str) -> RunSnapshot:
         """A run by its id or by the name given to it, without its steps.
@@ -146,6 +179,11 @@ class RunClient:
             rest = None if timeout_seconds is None else timeout_seconds - first
             status = await self.runtime.waiter.wait(run_id, timeout_seconds=rest)
         return status
+
+    async def settle(self, run_id: str) -> None:
+        """Let those who follow runs here catch up with one that has ended."""
+        for follower in tuple(self.runtime.followers):
+            await follower.settle(run_id)
 
     async def why_pending(self, run: RunSnapshot) -> str | None:
         """Say why nobody takes a run, if there is a reason to be seen."""
@@ -200,35 +238,49 @@ class RunClient:
             result = evaluate(plan.result, loaded)
         return result, by_step
 
+    async def report(self, run_id: str) -> ExecutionReport:
+        """What became of the steps of a run.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        found = await self.find(run_id)
+        run = await self.store.get(found.run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        return execution_report(run, await self.results.plan(run.run_id))
+
+    async def log(self, run_id: str, *, after: int = 0) -> tuple[list[LogLine], int]:
+        """What the steps of a run wrote, from a position on, with the position after it."""
+        run = await self.find(run_id)
+        lines, position = await self.store.log(run.run_id, after=after)
+        return [LogLine.read(line) for line in lines], position
+
     async def cancel(self, run_id: str, reason: str | None = None) -> bool:
         """End a run as CANCELLED; running code hears of it within 2 s. False when it had ended."""
         run = await self.find(run_id)
-        return await self.store.cancel(run.run_id, reason or "cancelled by request")
+        cancelled = await cancel_run(self.store, run.run_id, reason or "cancelled by request")
+        if cancelled and run.parent is not None:
+            await self.runtime.settle(Wake(WakeKind.NOTIFY, run.run_id, parent=run.parent))
+        return cancelled
 
-    async def send_event(self, run_id: str, name: str, payload: Any = None) -> bool:
-        """Deliver an event to a run; one that comes early is kept. False when the run has ended."""
-        run = await self.find(run_id)
-        data = encode(payload, where=f"payload of event {name!r}")
-        ready = await self.store.send_event(run.run_id, name, data)
-        if ready is None:
-            return False
-        await self.runtime.sender.send(ready)
-        return True
+    async def send_event(self, run_id: str, name: str, payload: Any = None) -> None:
+        """Deliver an event to a run, by id or name; one that comes early is kept.
 
-    async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[EventRecord]:
+        Raises:
+            RunNotFoundError: There is no such run.
+            RunEndedError: It has ended.
+        """
+        await self.runtime.open()
+        await self.runtime.sender.send(await deliver_event(self.store, run_id, name, payload))
+
+    async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[RunEvent]:
         """The events of a run in order, those to come too, until it has ended."""
         run = await self.find(run_id)
-        position = after
-        while True:
-            ended = run.run_id in await self.store.ended_among([run.run_id])
-            fresh = await self.store.events(run.run_id, after=position)
-            for event in fresh:
-                position = event.seq
-                yield event
-            if ended and not fresh:
-                return
-            if not fresh:
-                await asyncio.sleep(0.1)
+        plan = await self.results.plan(run.run_id)
+        async with aclosing(self.runtime.bus.follow(run.run_id, after=after)) as records:
+            async for record in records:
+                yield run_event(record, run.key or run.run_id, plan)
 
 
 def _nobody(wanted: Iterable[str], workers: Sequence[WorkerRecord]) -> str | None:

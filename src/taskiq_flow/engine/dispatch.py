@@ -9,11 +9,12 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from taskiq import AsyncBroker
 
 from taskiq_flow.engine.asking import ask
+from taskiq_flow.engine.begun import Acknowledge, Begun
 from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
@@ -24,13 +25,16 @@ from taskiq_flow.model.records import (
     Address,
     Finished,
     Grant,
+    Items,
     LostReason,
     Outcome,
     Ready,
     Refusal,
     RefusalReason,
+    Retry,
     Wake,
 )
+from taskiq_flow.optimization.parallel import room
 from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
@@ -40,9 +44,6 @@ STOP_GRACE_SECONDS, STOP_SECONDS = 0.1, 1.5
 
 RELEASE_TRIES = 3
 """A slot that cannot be given back is found when its lease has run out."""
-
-
-Acknowledge: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Dispatcher:
     """Works off the slots that messages name.
 
     ``on_wake`` is told what a run that ended here leaves to do, ``on_due`` in how many seconds
-    something becomes due that this worker knows of.
+    something becomes due that this worker knows of, ``on_retry`` of tries to be made again.
     """
 
     broker: AsyncBroker
@@ -69,6 +70,7 @@ class Dispatcher:
     budget: Budget
     on_wake: Callable[[Wake], Awaitable[None]]
     on_due: Callable[[float], None]
+    on_retry: Callable[[Grant, Outcome], Awaitable[None]] | None = None
     stopping: bool = False
     random: random.Random = field(default_factory=random.Random)
     new_token: Callable[[], str] = new_token
@@ -111,7 +113,7 @@ class Dispatcher:
     async def _work_off(
         self, slots: Sequence[Ready], acknowledge: Acknowledge | None = None
     ) -> None:
-        begun = _Begun(acknowledge)
+        begun = Begun(acknowledge)
         try:
             if len(slots) == 1:
                 await self._see_through(begun, slots[0])
@@ -120,7 +122,7 @@ class Dispatcher:
         finally:
             await begun.say()
 
-    async def _spread(self, begun: _Begun, slots: Sequence[Ready]) -> None:
+    async def _spread(self, begun: Begun, slots: Sequence[Ready]) -> None:
         receiver = self.runner.invoker.receiver
         room = None if receiver is None else receiver.sem
         work = functools.partial(self._see_through, begun)
@@ -143,11 +145,22 @@ class Dispatcher:
 
     # -- one slot after another
 
-    async def _see_through(self, begun: _Begun, entry: Ready) -> None:
+    async def _see_through(self, begun: Begun, entry: Ready) -> None:
         """Run what is granted, and what is granted when that is recorded, within the budget.
 
         However this ends, the slot that is held then is given back.
         """
+        loop = asyncio.get_running_loop()
+        if not room.try_enter():
+            # Others may take the slot meanwhile, so its message is not kept back.
+            await begun.say()
+            await room.enter()
+        try:
+            await self._see_through_in_room(begun, entry)
+        finally:
+            room.leave(loop)
+
+    async def _see_through_in_room(self, begun: Begun, entry: Ready) -> None:
         held = await self._start(entry.address)
         loop = asyncio.get_running_loop()
         until, left = loop.time() + self.budget.seconds, self.budget.steps
@@ -158,14 +171,23 @@ class Dispatcher:
                 outcome = await self._run(held)
                 if outcome is None:
                     return
+                if _is_retried(outcome):
+                    await self.tell_retry(held.grant, outcome)
                 go_on = not self.stopping and left > 0 and loop.time() < until
                 grant, (finished, held) = held.grant, await self._record(held, outcome, go_on=go_on)
+                if self.runner.children.created:
+                    await self._send_child(grant, recorded=finished.recorded)
                 if self.runner.calls:
                     await self.runner.after_record(grant, recorded=finished.recorded)
                 await self._follow(grant, finished)
         finally:
             if held is not None:
                 self._let_go(held)
+
+    async def tell_retry(self, grant: Grant, outcome: Outcome) -> None:
+        """Let those know who want to hear of tries that will be made again."""
+        if self.on_retry is not None:
+            await self.on_retry(grant, outcome)
 
     async def _start(self, address: Address) -> Lease | None:
         token = self.new_token()
@@ -233,6 +255,8 @@ class Dispatcher:
         except StoreError:
             return
         lease.lost = LostReason.TAKEN
+        if delay_seconds > 0:
+            self.on_due(delay_seconds)
         await self.sender.send(ready, apart=True)
 
     async def _record(
@@ -252,6 +276,13 @@ class Dispatcher:
             return finished, None
         return finished, self._hold(finished.grant, asked_at)
 
+    async def _send_child(self, grant: Grant, *, recorded: bool) -> None:
+        """Let a child run begin, now that its parent is known to wait for it."""
+        try:
+            await self.sender.send(await self.runner.children.parked(grant, recorded=recorded))
+        except StoreError as error:
+            logger.warning("Children of %s are looked after later: %s", grant.address, error)
+
     async def _record_and_release(
         self, lease: Lease, outcome: Outcome, next_token: str | None
     ) -> None:
@@ -266,6 +297,7 @@ class Dispatcher:
         finally:
             self.leases.drop(lease.token)
             self.runner.calls.pop(lease.token, None)
+            self.runner.children.created.pop(lease.token, None)
         if finished.grant is not None and next_token is not None:
             await self._release(finished.grant.address, next_token)
         await self._follow(lease.grant, finished)
@@ -352,20 +384,8 @@ class Dispatcher:
             await asyncio.wait(list(self._background), timeout=STOP_SECONDS)
 
 
-@dataclass(slots=True)
-class _Begun:
-    """Tells the broker of a message, once, that work has begun on it."""
-
-    acknowledge: Acknowledge | None
-
-    async def say(self) -> None:
-        """Acknowledge, unless that was done; a broker that fails then is of no importance."""
-        acknowledge, self.acknowledge = self.acknowledge, None
-        if acknowledge is not None:
-            try:
-                await acknowledge()
-            except Exception as error:  # noqa: BLE001 - any broker, any error
-                logger.warning("The broker did not take an acknowledgement: %r", error)
+def _is_retried(outcome: Outcome) -> bool:
+    return isinstance(outcome, Retry) or (isinstance(outcome, Items) and bool(outcome.retries))
 
 
 def _taken_note_of(child: asyncio.Task[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import time
@@ -23,10 +24,25 @@ def new_run_id() -> str:
     _last = max(_last + 1, time.time_ns() // 1_000_000 << 12)
     stamp, counter = (_last >> 12) & ((1 << 48) - 1), _last & 0xFFF
     tail = _random.getrandbits(62) | 2 << 62
-    text = f"{stamp << 16 | 7 << 12 | counter:016x}{tail:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _written(stamp, counter, tail)
+
+
+def derived_run_id(at: float, *facts: object) -> str:
+    """The one UUIDv7 that follows from a time and some facts: whoever asks gets the same.
+
+    A run under it is created once, however many processes try to.
+    """
+    digest = hashlib.sha256(repr(facts).encode()).digest()
+    stamp, counter = int(at * 1000) & ((1 << 48) - 1), int.from_bytes(digest[:2]) & 0xFFF
+    tail = int.from_bytes(digest[2:10]) & ((1 << 62) - 1) | 2 << 62
+    return _written(stamp, counter, tail)
 
 
 def new_token() -> str:
     """A fresh token: 64 random bits, made by the worker for its next lease."""
     return f"{_random.getrandbits(64):016x}"
+
+
+def _written(stamp: int, counter: int, tail: int) -> str:
+    text = f"{stamp << 16 | 7 << 12 | counter:016x}{tail:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

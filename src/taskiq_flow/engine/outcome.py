@@ -53,7 +53,7 @@ def decide_step(
     if isinstance(error, AbortPipeline):
         return Aborted(error.reason)
     if isinstance(error, NoResultError):
-        return Again()
+        return Again(getattr(error, "delay_seconds", 0.0))
     if may_retry(step, ended):
         return Retry(ended.stored_error, step.retry.pause(ended.failures + 1, chance))
     return Failed(ended.stored_error, step.on_failure)
@@ -71,14 +71,14 @@ def decide_item(
     if isinstance(error, AbortPipeline):
         return Aborted(error.reason)
     if isinstance(error, NoResultError):
-        return Again()
+        return Again(getattr(error, "delay_seconds", 0.0))
     if may_retry(step, ended):
         pause = step.retry.pause(ended.failures + 1, chance)
         return ItemRetry(number, ended.stored_error, pause)
     if step.map is not None and step.map.skip_errors:
         return ItemDone(number, ItemMark.DROPPED)
-    if step.on_failure is OnFailure.STOP:
-        return Failed(ended.stored_error, OnFailure.STOP)
+    if step.on_failure in (OnFailure.STOP, OnFailure.LATER):
+        return Failed(ended.stored_error, step.on_failure)
     return ItemDone(number, ItemMark.FAILED + ended.stored_error)
 
 

@@ -13,18 +13,21 @@ from taskiq_flow.codec import decode_error
 from taskiq_flow.engine.program import Loaded, evaluate
 from taskiq_flow.exceptions import (
     AbortPipeline,
+    EventTimeoutError,
     PipelineCancelledError,
     PipelineError,
     PipelineTimeoutError,
     PoisonStepError,
     RunNotFoundError,
     StepFailedError,
-    StepTimeoutError,
 )
 from taskiq_flow.model.records import ItemMark, RunSnapshot, RunStatus, SequenceValue, Value
 from taskiq_flow.model.transitions import DEADLINE_ERROR, EVENT_TIMEOUT_ERROR, POISON_ERROR
-from taskiq_flow.plan import Plan, Source, load_plan
+from taskiq_flow.plan import Plan, PlanStep, Source, load_plan
 from taskiq_flow.stores.base import CHUNK, Ending, RunStore
+
+PLAIN_TASK_KIND = "task"
+"""Runs that were plain Taskiq tasks: their callers expect the task's own exception."""
 
 _cached_plan = lru_cache(maxsize=256)(load_plan)
 _NOTHING: Mapping[str, Any] = {}
@@ -58,8 +61,12 @@ class RunOutcome(NamedTuple):
             return_value=self.value,
             execution_time=round((self.snapshot.ended_at or started) - started, 6),
             labels={"pipeline_id": self.snapshot.key or self.snapshot.run_id},
-            error=self.as_error() if self.failed else None,
+            error=self._error_of_result() if self.failed else None,
         )
+
+    def _error_of_result(self) -> BaseException:
+        plain = self.snapshot.kind == PLAIN_TASK_KIND
+        return self.cause if plain and self.cause is not None else self.as_error()
 
     def as_error(self) -> PipelineError:
         """The error that a waiting client gets; its cause is the step's own exception."""
@@ -172,8 +179,16 @@ class RunResults:
         """The exception behind a failed run."""
         if snapshot.error is None or snapshot.error == DEADLINE_ERROR:
             return AbortPipeline(snapshot.reason) if snapshot.reason else None
-        name = step_name(plan, snapshot.failed_step) or "?"
-        return stored_exception(snapshot.error, name)
+        if snapshot.failed_step is None:
+            return stored_exception(snapshot.error, "?")
+        return step_exception(snapshot.error, plan.steps[snapshot.failed_step])
+
+
+def step_exception(stored: bytes, step: PlanStep) -> BaseException:
+    """The same as `stored_exception` for a step of which the plan is known."""
+    if stored == EVENT_TIMEOUT_ERROR and step.event is not None:
+        return EventTimeoutError(step.name, step.event, step.delay_seconds or 0.0)
+    return stored_exception(stored, step.name, step.lost_most)
 
 
 def stored_exception(stored: bytes, step: str, lost_most: int = 8) -> BaseException:
@@ -181,7 +196,7 @@ def stored_exception(stored: bytes, step: str, lost_most: int = 8) -> BaseExcept
     if stored == POISON_ERROR:
         return PoisonStepError(step, lost_most)
     if stored == EVENT_TIMEOUT_ERROR:
-        return StepTimeoutError(step, 0.0)
+        return EventTimeoutError(step)
     error = decode_error(stored)
     return error.rebuild() or StepFailedError(error.type_name, error.message, error.traceback)
 

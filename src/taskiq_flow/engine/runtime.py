@@ -17,19 +17,25 @@ from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.callbacks import RetryCallbacks
+from taskiq_flow.engine.children import cancel_children
+from taskiq_flow.engine.compensation import compensate_run
 from taskiq_flow.engine.dispatch import Budget, Dispatcher
 from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
 from taskiq_flow.engine.results import RunResults
+from taskiq_flow.engine.retention import keep_clean
 from taskiq_flow.engine.routing import own_queues, served_queues
 from taskiq_flow.engine.sender import STEP_TASK, Sender
 from taskiq_flow.engine.turns import Turns
 from taskiq_flow.engine.waiter import Waiter
 from taskiq_flow.engine.work import StepHook, StepRunner
-from taskiq_flow.exceptions import StoreError
-from taskiq_flow.model.records import Address, Ready, Wake, WakeKind, WorkerRecord
+from taskiq_flow.exceptions import RunNotFoundError, StoreError
+from taskiq_flow.model.records import Address, Ready, RunStatus, Wake, WakeKind, WorkerRecord
+from taskiq_flow.observers import EventBus, Follower
+from taskiq_flow.plan import Plan
 from taskiq_flow.stores.base import RunStore
 
 if TYPE_CHECKING:
@@ -53,15 +59,18 @@ class Runtime:
     hook: StepHook | None = None
     sender: Sender = field(init=False)
     waiter: Waiter = field(init=False)
+    bus: EventBus = field(init=False)
     results: RunResults = field(init=False)
     leases: LeaseKeeper = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     recovery: Recovery = field(init=False)
+    followers: list[Follower] = field(default_factory=list[Follower])
     worker_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _loop: asyncio.AbstractEventLoop | None = None
     _opening: asyncio.Lock | None = None
     _opened: bool = False
     _looking: asyncio.Task[None] | None = None
+    _cleaning: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self._assemble()
@@ -76,6 +85,7 @@ class Runtime:
             turns = Turns(lambda: self.leases.taken, running)
             self.sender.hand_over = lambda batch: turns.add(partial(self._handle, batch))
         self.waiter = Waiter(self.store)
+        self.bus = EventBus(self.store)
         self.results = RunResults(self.store)
         self.leases = LeaseKeeper(self.store, self.store.options.lease_seconds)
         self.recovery = Recovery(
@@ -96,6 +106,7 @@ class Runtime:
             budget=Budget(self.config.continue_seconds, self.config.continue_steps),
             on_wake=self.settle,
             on_due=self.recovery.look_in,
+            on_retry=RetryCallbacks(self.broker, self.store, self.sender).before_record,
         )
 
     async def open(self) -> None:
@@ -121,18 +132,24 @@ class Runtime:
             if isinstance(self.broker, InMemoryBroker):
                 self._begin_work()
             self._opened = True
+        for follower in tuple(self.followers):
+            await follower.begin()
 
     def _begin_work(self) -> None:
         """From now on steps run in this process: keep their leases, look for what is due."""
         if self._looking is None:
             self.leases.start()
-            self._looking = asyncio.get_running_loop().create_task(self.recovery.run())
+            loop = asyncio.get_running_loop()
+            self._looking = loop.create_task(self.recovery.run())
+            if not self.store.forgets:
+                self._cleaning = loop.create_task(keep_clean(self.store))
 
     def _leave_old_loop(self) -> None:
         if self._opened:
             self.leases.stop()
+            self.dispatcher.runner.leave_loop()
             self.store = self.store.twin()
-            self._opened, self._looking = False, None
+            self._opened, self._looking, self._cleaning = False, None, None
             self._assemble()
 
     def _watch_listening(self) -> None:
@@ -168,11 +185,19 @@ class Runtime:
             return
         self._opened = False
         await self.dispatcher.stop()
+        await self.dispatcher.runner.close()
+        for follower in tuple(self.followers):
+            await follower.end()
+        await self.bus.close()
         worked = self._looking is not None
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
             self._looking = None
+        if self._cleaning is not None:
+            self._cleaning.cancel()
+            await asyncio.wait([self._cleaning])
+            self._cleaning = None
         self.waiter.close()
         self.leases.stop()
         if worked:
@@ -222,9 +247,15 @@ class Runtime:
     async def publish(self, run_id: str) -> None:
         """Hand the outcome to the broker's result backend, for any plain Taskiq client."""
         backend = self.broker.result_backend
+        try:
+            plan = await self.results.plan(run_id)
+        except RunNotFoundError:
+            return  # its record has expired, and so has this
+        if plan.is_followed:
+            await self._follow(run_id, plan)
         if not isinstance(backend, DummyResultBackend):
             try:
-                outcome = await self.results.outcome(run_id)
+                outcome = await self.results.outcome(run_id, plan=plan)
                 if outcome is None:
                     return
                 await backend.set_result(run_id, outcome.as_result())
@@ -236,10 +267,31 @@ class Runtime:
         await self.store.settle(run_id, WakeKind.PUBLISH)
 
     async def notify(self, run_id: str, parent: Address) -> None:
-        """Wake the step that waits for a child run."""
+        """Wake the step that waits for a child run.
+
+        One that does not wait yet (its worker is about to say so, or died before it could) is
+        told again later.
+        """
         ready = await self.store.resume(parent, run_id)
+        if not ready and await self._goes_on(parent):
+            return
         await self.store.settle(run_id, WakeKind.NOTIFY)
         await self.sender.send(ready)
+
+    async def _goes_on(self, at: Address) -> bool:
+        run = await self.store.get(at.run_id)
+        if run is None or run.status.is_final:
+            return False
+        return any(s.index == at.step and not s.status.is_final for s in run.steps)
+
+    async def _follow(self, run_id: str, plan: Plan) -> None:
+        """Cancel the children of a run that ended before them, and take back what it did."""
+        run = await self.store.get(run_id, steps=False)
+        if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
+            await cancel_children(self.store, run_id)
+            publish = not isinstance(self.broker.result_backend, DummyResultBackend)
+            ready = await compensate_run(self.store, run_id, plan, publish=publish)
+            await self.sender.send(ready)
 
 
 runtimes: WeakKeyDictionary[AsyncBroker, Runtime] = WeakKeyDictionary()

@@ -9,8 +9,10 @@ from typing import Any
 
 from taskiq_flow.codec import decode
 from taskiq_flow.engine.results import describe, stored_exception
-from taskiq_flow.model.records import RunSnapshot, RunStatus, StepSnapshot
+from taskiq_flow.events import RunEvent
+from taskiq_flow.model.records import EventRecord, RunSnapshot, RunStatus, StepSnapshot
 from taskiq_flow.model.transitions import DEADLINE_ERROR
+from taskiq_flow.plan import Plan
 from taskiq_flow.tracking.models import PipelineStatus, StepStatus
 
 
@@ -79,6 +81,22 @@ def _step_status(step: StepSnapshot, result: Any) -> StepStatus:
         items_done=step.items_done,
         items_failed=step.items_failed,
         progress=None if step.progress is None else decode(step.progress),
+    )
+
+
+def run_event(record: EventRecord, pipeline_id: str, plan: Plan) -> RunEvent:
+    """Make a stored event readable: with the run's name and its step's."""
+    return RunEvent(
+        type=record.type,
+        run_id=record.run_id,
+        pipeline_id=pipeline_id,
+        seq=record.seq,
+        at=record.at,
+        step=record.step,
+        step_name=None if record.step is None else plan.steps[record.step].name,
+        slot=record.slot,
+        attempt=record.attempt,
+        detail=record.detail,
     )
 
 

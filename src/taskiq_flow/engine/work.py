@@ -8,17 +8,18 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from taskiq import AsyncBroker, TaskiqMessage, TaskiqResult
 
 from taskiq_flow.codec import decode, encode, encode_error
-from taskiq_flow.compile.builtin import BUILTINS, StepOption
+from taskiq_flow.compile import Ways
+from taskiq_flow.compile.builtin import BUILTINS, MERGE, StepOption
 from taskiq_flow.config import TaskiqFlowConfig
-from taskiq_flow.context import Flag, PipelineContext
+from taskiq_flow.context import PipelineContext
 from taskiq_flow.dataflow import split_outputs
 from taskiq_flow.engine.asking import ask
+from taskiq_flow.engine.children import Children, Delegated
 from taskiq_flow.engine.invoke import (
     Invoker,
     StepMessage,
@@ -26,18 +27,27 @@ from taskiq_flow.engine.invoke import (
     outer_labels,
     step_message,
 )
+from taskiq_flow.engine.joining import copy_sequence, merge
 from taskiq_flow.engine.lease import Lease, now_monotonic
 from taskiq_flow.engine.outcome import Again, Try, decide_item, decide_step, named_timeout
-from taskiq_flow.engine.program import Body, Loaded, Program, body_of, load_program
+from taskiq_flow.engine.program import Body, Loaded, Program, body_of, evaluate, load_program
+from taskiq_flow.engine.result_cache import Question, ResultCache, through_cache
+from taskiq_flow.engine.result_key import result_key
+from taskiq_flow.engine.step_context import Progress, Surroundings
 from taskiq_flow.exceptions import (
     AbortPipeline,
+    ChildInputError,
+    ConfigurationError,
     FanOutError,
+    NoCaseError,
     NotIterableError,
     StoreUnavailableError,
     UnknownTaskError,
 )
 from taskiq_flow.model.records import (
+    NONE_VALUE,
     Aborted,
+    Done,
     DoneSequence,
     Expanded,
     Failed,
@@ -50,11 +60,13 @@ from taskiq_flow.model.records import (
     LostReason,
     OnFailure,
     Outcome,
+    Parked,
     SequenceValue,
     bound_items_key,
 )
 from taskiq_flow.model.state import new_dict
-from taskiq_flow.plan import MapMode
+from taskiq_flow.plan import MapMode, Source
+from taskiq_flow.progress import Report, step_report
 from taskiq_flow.stores.base import CHUNK, Held, RunStore
 
 UNKNOWN_TASK_PAUSE_SECONDS = 1.0
@@ -103,6 +115,28 @@ class StepRunner:
     random: random.Random = field(default_factory=random.Random)
     _item_seconds: dict[str, float] = field(default_factory=dict[str, float])
     calls: dict[str, list[Call]] = field(default_factory=dict[str, list[Call]])
+    children: Children = field(init=False)
+    _cache: ResultCache | None = None
+
+    def __post_init__(self) -> None:
+        self.children = Children(self.broker, self.store, self.config.max_fan_out)
+
+    @property
+    def cache(self) -> ResultCache:
+        """Results that outlive their runs; made when a step first asks for one."""
+        if self._cache is None:
+            self._cache = ResultCache.beside(self.store)
+        return self._cache
+
+    async def close(self) -> None:
+        """Give up what the steps shared, in the event loop that they ran in."""
+        if self._cache is not None:
+            await self._cache.close()
+
+    def leave_loop(self) -> None:
+        """The same when that event loop is gone."""
+        if self._cache is not None:
+            self._cache.leave()
 
     def begin(self, lease: Lease) -> asyncio.Task[Outcome]:
         """Start a grant in a task of its own, with its own copy of the context variables.
@@ -133,6 +167,8 @@ class StepRunner:
         try:
             if grant.expand:
                 return await self._expand(grant, program, lease)
+            if program.step.builtin == MERGE:
+                return await self._merge(grant, program, lease)
             found = self._function_of(program)
             if found is None:
                 return await self._unknown_task(grant, program)
@@ -168,6 +204,16 @@ class StepRunner:
             return Items(done=(), failed=Failed(failed.error, OnFailure.STOP))
         return failed
 
+    async def _merge(self, grant: Grant, program: Program, lease: Lease) -> Outcome:
+        run_id = grant.address.run_id
+        return await merge(
+            grant,
+            program,
+            functools.partial(self.page, run_id),
+            functools.partial(self.put, grant, lease, grant.address.step),
+            functools.partial(self.read_sequence, run_id),
+        )
+
     async def _unknown_task(self, grant: Grant, program: Program) -> Outcome:
         """Give the step back for others: old workers may still be there in a deploy.
 
@@ -184,16 +230,16 @@ class StepRunner:
         """Read whole, in pages, what is stored item by item; but not what is run item by item."""
         for key, value in zip(program.sources, grant.values, strict=True):
             if isinstance(value, SequenceValue) and key != program.items_source:
-                values[key] = await self._read_sequence(grant.address.run_id, value)
+                values[key] = await self.read_sequence(grant.address.run_id, value)
 
-    async def _read_sequence(self, run_id: str, value: SequenceValue) -> Sequence[bytes]:
+    async def read_sequence(self, run_id: str, value: SequenceValue) -> Sequence[bytes]:
         found: list[bytes] = []
         for start in range(0, value.length, CHUNK):
-            page = await self._page(run_id, value, start)
+            page = await self.page(run_id, value, start)
             found.extend(entry for entry in page if entry is not None)
         return found
 
-    async def _page(self, run_id: str, value: SequenceValue, start: int) -> list[bytes | None]:
+    async def page(self, run_id: str, value: SequenceValue, start: int) -> list[bytes | None]:
         stop = min(start + CHUNK, value.length)
         return await ask(lambda: self.store.items(run_id, value.key, start, stop), self.random)
 
@@ -265,6 +311,7 @@ class StepRunner:
         done: list[ItemDone] = []
         retries: list[ItemRetry] = []
         errors = 0
+        taken = await self._taken(one) if StepOption.TAKEN in step.options else {}
         began = now_monotonic()
         for item in grant.items:
             if done and now_monotonic() - began > FLUSH_SECONDS:
@@ -274,9 +321,17 @@ class StepRunner:
             if item.value[:1] == ItemMark.DROPPED:
                 done.append(ItemDone(item.number, ItemMark.DROPPED))
                 continue
-            outcome = decide_item(
-                step, item.number, item.value, await one.attempt(item), self.random.random()
-            )
+            if item.number in taken:
+                done.append(ItemDone(item.number, taken[item.number]))
+                continue
+            try:
+                ended = await one.attempt(item)
+            except Delegated:
+                if not done and not retries:
+                    return Parked()
+                # Those before it are recorded first; then the slot comes back here, to wait.
+                return Items(tuple(done), tuple(retries), None, errors)
+            outcome = decide_item(step, item.number, item.value, ended, self.random.random())
             match outcome:
                 case ItemDone():
                     done.append(outcome)
@@ -295,6 +350,21 @@ class StepRunner:
         return Items(
             tuple(done), tuple(retries), None, errors, self._want(step.task, began, len(done))
         )
+
+    async def _taken(self, one: _OneStep) -> dict[int, bytes]:
+        """What earlier runs have for the granted items; items that failed are run again."""
+        numbers = [item.number for item in one.grant.items if not item.attempt]
+        found: dict[int, bytes] = {}
+        for run_id in one.program.step.options[StepOption.TAKEN]:
+            left = [number for number in numbers if number not in found]
+            if not left:
+                break
+            first, stop = left[0], left[-1] + 1
+            read = functools.partial(self.store.items, run_id, one.program.index, first, stop)
+            for number, entry in enumerate(await ask(read, self.random), first):
+                if entry is not None and entry[:1] != ItemMark.FAILED:
+                    found.setdefault(number, entry)
+        return found
 
     def _want(self, task: str, began: float, done: int) -> int:
         """How many items to take next, so that a batch takes about `BATCH_SECONDS`."""
@@ -319,33 +389,76 @@ class _OneStep:
     values: dict[int, Loaded] = field(default_factory=new_dict)
     last_failed: bool = False
     _sequence_length: int | None = None
+    _around: Surroundings | None = None
 
     async def run(self) -> Outcome:
         """Run a plain step once and decide what that means."""
-        ended = await self.attempt(None)
+        try:
+            ended = await self.attempt(None)
+        except Delegated:
+            return Parked()
         if ended.error is None and self._sequence_length is not None:
             return DoneSequence(self._sequence_length)
+        if ended.error is None and StepOption.WAYS in self.program.step.options:
+            return self._go(ended)
         outcome = decide_step(self.program.step, ended, self.runner.random.random())
         if isinstance(outcome, Again):
             raise Interrupted(outcome.delay_seconds)
         return outcome
 
+    def _go(self, ended: Try) -> Outcome:
+        """Take the way that the step chose."""
+        step, value = self.program.step, ended.value or NONE_VALUE
+        ways = Ways.from_json(step.options[StepOption.WAYS])
+        try:
+            taken = ways.taken(step.name, decode(value))
+        except NoCaseError as error:  # another try would choose the same
+            return Failed(encode_error(error), step.on_failure)
+        return Done(value, ways.skipped(taken))
+
     async def attempt(self, item: ItemGrant | None) -> Try:
-        """Call the function once, for an item if there is one."""
+        """Call the function once, for an item if there is one.
+
+        Raises:
+            Delegated: A child run goes on in its place.
+        """
         runner, step, grant = self.runner, self.program.step, self.grant
         failures = grant.attempt if item is None else item.attempt
+        if grant.note is not None or runner.children.waiting:
+            child = self._child_id(item, failures)
+            if grant.note == child:
+                return await self._end_of(child, item, failures)
+            if child in runner.children.waiting:
+                runner.children.waiting.discard(child)
+                raise Delegated
         element = None if item is None or item.value[:1] != ItemMark.VALUE else item.value[1:]
         args, kwargs = self.body.bind(self.values, element)
         if StepOption.LONE in step.options:
             lone = _lone(step.options[StepOption.LONE], args, kwargs)
             if lone is not None:
                 return self._ended(_given_back(lone[0]), failures)
+        if StepOption.CACHE not in step.options:
+            return await self._call(item, args, kwargs, failures)
+        ended = await through_cache(
+            runner.cache,
+            self._question(args, kwargs),
+            lambda: self._call(item, args, kwargs, failures),
+            filters=self._filters,
+        )
+        self.last_failed = ended.error is not None
+        return ended
+
+    async def _call(
+        self, item: ItemGrant | None, args: list[Any], kwargs: dict[str, Any], failures: int
+    ) -> Try:
+        runner, step = self.runner, self.program.step
         context: PipelineContext | None = None
         if step.context or runner.hook is not None:
             context = self._context(item, failures)
             for name in step.context:
                 kwargs[name] = context
         message = self._message(item, args, kwargs)
+        step_report.set((message.task_id, self._report))
         if runner.hook is not None and context is not None:
             await runner.hook("start", context, None)
         if runner.is_doubtful(self.lease):
@@ -360,8 +473,15 @@ class _OneStep:
         except asyncio.CancelledError:
             await work.settled()
             raise
+        if self._around is not None:
+            await self._around.settle()
         if self.lease.is_over or isinstance(result.error, Interrupted):
             raise Interrupted
+        if result.error is None:
+            delegated = await self._delegate(result, item, failures)
+            if isinstance(delegated, Try):
+                return delegated
+            result = delegated
         ended = self._ended(result, failures)
         self.last_failed = ended.error is not None
         if runner.hook is not None or runner.invoker.wants_post_save:
@@ -369,11 +489,63 @@ class _OneStep:
             runner.calls.setdefault(self.lease.token, []).append(call)
         return ended
 
+    def _child_id(self, item: ItemGrant | None, failures: int) -> str:
+        number = None if item is None else item.number
+        return self.runner.children.child_id(self.grant, number, failures)
+
+    async def _delegate(
+        self, result: TaskiqResult[Any], item: ItemGrant | None, failures: int
+    ) -> TaskiqResult[Any] | Try:
+        """Start a child run if the step asks for one; else give the result back.
+
+        A child that has ended already (this step's worker died before it could wait) gives its
+        outcome at once.
+
+        Raises:
+            Delegated: The child goes on in this step's place.
+        """
+        children, child = self.runner.children, ""
+        try:
+            wanted = children.wanted(self.program, result.return_value)
+            if wanted is None:
+                return result
+            child = self._child_id(item, failures)
+            begun = await children.begin(self.grant, self.program, child, wanted)
+        except (ConfigurationError, ChildInputError, FanOutError) as error:
+            return _failed(error)
+        if begun and item is not None and item is not self.grant.items[0]:
+            children.put_off(child)
+        if begun:
+            raise Delegated
+        return await self._end_of(child, item, failures)
+
+    async def _end_of(self, child: str, item: ItemGrant | None, failures: int) -> Try:
+        """Make the outcome of a child run that of the step."""
+        runner, step, grant = self.runner, self.program.step, self.grant
+        end = await runner.children.end_of(child, step.name)
+        if end.sequence is not None and (item is not None or step.options.get(StepOption.OUTPUTS)):
+            loaded = {end.sequence.key: await runner.read_sequence(child, end.sequence)}
+            end = end._replace(value=evaluate(Source(end.sequence.key), loaded), sequence=None)
+        if end.sequence is not None:
+            page = functools.partial(runner.page, child)
+            put = functools.partial(runner.put, grant, self.lease, grant.address.step)
+            self._sequence_length = await copy_sequence(end.sequence, page, put)
+            return Try(failures=failures)
+        result = _given_back(end.value) if end.error is None else _failed(end.error)
+        ended = self._ended(result, failures)
+        self.last_failed = ended.error is not None
+        if runner.hook is not None or runner.invoker.wants_post_save:
+            context = self._context(item, failures)
+            call = Call(self._message(item, [], {}), result, context)
+            runner.calls.setdefault(self.lease.token, []).append(call)
+        # Filters of a retry policy mean what failed in the child.
+        return ended if end.cause is None else ended._replace(error=end.cause)
+
     def _ended(self, result: TaskiqResult[Any], failures: int) -> Try:
         step = self.program.step
         error: BaseException | None = result.error
         value: bytes | None = None
-        filters = step.map is not None and step.map.mode is MapMode.FILTER
+        filters = self._filters
         if error is None and not filters:
             try:
                 returned: Any = result.return_value
@@ -394,6 +566,23 @@ class _OneStep:
                 error=error, stored_error=encode_error(error), failures=failures, elapsed=elapsed
             )
         return Try(value, failures=failures, truthy=not filters or bool(result.return_value))
+
+    @property
+    def _filters(self) -> bool:
+        spec = self.program.step.map
+        return spec is not None and spec.mode is MapMode.FILTER
+
+    def _question(self, args: list[Any], kwargs: dict[str, Any]) -> Question:
+        """Ask for a result that another call of this task may have given."""
+        step, grant = self.program.step, self.grant
+        policy = step.options[StepOption.CACHE]
+        return Question(
+            key=result_key(step.task, self.body.function, policy, args, kwargs),
+            task=step.task,
+            ttl=policy.get("ttl"),
+            now=grant.granted_at + (now_monotonic() - self.lease.asked_at),
+            waited=grant.granted_at - (grant.step_started_at or grant.granted_at),
+        )
 
     def _collector(self) -> Callable[..., Coroutine[Any, Any, None]]:
         """A function that stores what an async generator yields, in chunks, as it comes."""
@@ -439,69 +628,16 @@ class _OneStep:
             self.grant.address, self._task_id(item), step.task, labels, args, kwargs
         )
 
+    def _report(self) -> Report:
+        """What takes the progress of this step, made for a tracker that asks for it."""
+        return Progress(self.runner.store, self.grant).report
+
     def _context(self, item: ItemGrant | None, failures: int) -> PipelineContext:
-        grant, lease = self.grant, self.lease
-        lease.stopped = lease.stopped or Flag(lease.is_over)
-        return PipelineContext(
-            pipeline_id=grant.run_name,
-            run_id=grant.address.run_id,
-            step_index=self.program.index,
-            step_name=self.program.step.name,
-            task_id=self._task_id(item),
-            execution_mode=_MODES.get(self.program.plan_kind, self.program.plan_kind),
-            started_at=datetime.fromtimestamp(grant.run_started_at, UTC),
-            attempt=failures + 1,
-            item_index=None if item is None else item.number,
-            deadline=None
-            if grant.deadline is None
-            else datetime.fromtimestamp(grant.deadline, UTC),
-            broker=self.runner.broker,
-            _cancelled=lease.stopped,
-            _report=Progress(self.runner.store, grant).report,
-        )
-
-
-_MODES = {"dataflow": "parallel"}
-
-
-@dataclass(slots=True)
-class Progress:
-    """Hands what a step says of its progress to the store, the newest value only."""
-
-    store: RunStore
-    grant: Grant
-    _latest: dict[str, Any] | None = None
-    _loop: asyncio.AbstractEventLoop | None = None
-    _writing: bool = False
-
-    def __post_init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-
-    def report(self, progress: dict[str, Any]) -> None:
-        """Callable from the event loop and from a step's thread."""
-        self._latest = progress
-        if self._loop is not None and not self._writing and not self._loop.is_closed():
-            self._writing = True
-            self._loop.call_soon_threadsafe(self._write_soon)
-
-    def _write_soon(self) -> None:
-        task = asyncio.ensure_future(self._write())
-        _writes.add(task)
-        task.add_done_callback(_writes.discard)
-
-    async def _write(self) -> None:
-        while self._latest is not None:
-            latest, self._latest = self._latest, None
-            data = encode(latest, where="progress")
-            address = self.grant.address
-            try:
-                await self.store.note_progress(address.run_id, address.step, data)
-            except StoreUnavailableError:
-                break  # progress is worth no retry: the next report replaces it
-        self._writing = False
-
-
-_writes: set[asyncio.Task[None]] = set()
+        if self._around is None:
+            runner = self.runner
+            self._around = Surroundings(runner.broker, runner.store, self.lease, self.program)
+        number = None if item is None else item.number
+        return self._around.context(self._task_id(item), failures, number)
 
 
 def _lone(place: str | int | None, args: list[Any], kwargs: dict[str, Any]) -> list[Any] | None:
@@ -511,6 +647,10 @@ def _lone(place: str | int | None, args: list[Any], kwargs: dict[str, Any]) -> l
     value = args[place] if isinstance(place, int) else kwargs.get(place)
     items = cast("list[Any]", value) if isinstance(value, list) else []
     return items if len(items) == 1 else None
+
+
+def _failed(error: BaseException) -> TaskiqResult[Any]:
+    return TaskiqResult[Any](is_err=True, return_value=None, execution_time=0.0, error=error)
 
 
 def _given_back(value: Any) -> TaskiqResult[Any]:

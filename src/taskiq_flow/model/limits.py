@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from taskiq_flow.model.records import Address, Limit
 
 RECHECK_SECONDS = 1.0
-"""How long a slot that found a limit used up sleeps at the most; it is woken when one leaves."""
+"""How long a slot that found a limit used up sleeps; it is woken when one leaves."""
+
+LOOKS_PER_SECOND, LOOKS_PER_START = 200, 8
+"""The more wait, the longer each sleeps: all of them together look so often and no oftener.
+
+Behind a rate so many look in the time of one start, since the first of them may be late."""
+
+LONGEST_SLEEP_SECONDS = 15.0
+"""However many wait: some of those before may have gone."""
 
 
 def after_outage(
@@ -23,7 +31,7 @@ def after_outage(
 
 @dataclass(slots=True)
 class LimitBook:
-    """The holders (token → expiry) and the next free moment of each key.
+    """The holders (token → expiry), the next free moment, and the last look due, of each key.
 
     A holder expires with its lease, so a worker that died frees its place. While no lease expires
     (``holds_back``: the store was away, see `after_outage`) no holder does.
@@ -33,6 +41,7 @@ class LimitBook:
     next_at: dict[str, float] = field(default_factory=dict[str, float])
     waiting: dict[str, deque[Address]] = field(default_factory=dict[str, deque[Address]])
     holds_back: bool = False
+    asked_at: dict[str, float] = field(default_factory=dict[str, float])
 
     def take(
         self,
@@ -73,12 +82,21 @@ class LimitBook:
                 for token in [t for t, until in held.items() if until <= now]:
                     del held[token]
             if len(held) >= limit.most:
-                return now + RECHECK_SECONDS
+                crowd = self.count_waiting(limit.key) / LOOKS_PER_SECOND
+                return now + min(max(RECHECK_SECONDS, crowd), LONGEST_SLEEP_SECONDS)
         if limit.per_second is not None:
             allowed = self.next_at.get(limit.key, 0.0) - (limit.burst - 1) / limit.per_second
             if allowed > now:
-                return allowed
+                after = self.asked_at.get(limit.key, 0.0)
+                turn = max(allowed, after + 1 / (limit.per_second * LOOKS_PER_START))
+                turn = min(turn, max(allowed, now + LONGEST_SLEEP_SECONDS))
+                self.asked_at[limit.key] = turn
+                return turn
         return None
+
+    def count_waiting(self, key: str) -> int:
+        """How many wait for a place."""
+        return len(self.waiting.get(key, ()))
 
     def extend(self, limits: tuple[Limit, ...], token: str, until: float) -> None:
         for limit in limits:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from taskiq_flow.events import EventType
+
 
 class RunStatus(StrEnum):
     """Where a run is; the last three are final."""
@@ -63,6 +65,7 @@ class OnFailure(StrEnum):
     STOP = "stop"  # the run fails
     PASS = "pass"  # noqa: S105 - dependants run, with ``None`` in its place
     SKIP = "skip"  # dependants are skipped, all others run
+    LATER = "later"  # the same, and then the run fails
 
 
 NONE_VALUE = b"null"
@@ -145,7 +148,8 @@ class NewRun(NamedTuple):
     ``key`` is the name under which only one run may be going at a time. ``tick`` is unique for
     ever (a schedule's firing): a second run of the same tick is not created.
     ``backlog`` bounds how many runs of one key may be PENDING. ``done`` are steps of an earlier
-    run whose outputs this one takes over instead of running them.
+    run whose outputs this one takes over instead of running them; None for one that stays
+    skipped.
     """
 
     run_id: str
@@ -158,7 +162,7 @@ class NewRun(NamedTuple):
     tags: tuple[str, ...] = ()
     inputs: Mapping[int, bytes] = _NOTHING
     lengths: Mapping[int, int] = _NOTHING
-    done: Mapping[int, Value] = _NOTHING
+    done: Mapping[int, Value | None] = _NOTHING
     timeout_seconds: float | None = None
     max_parallel: int | None = None
     publish: bool = False
@@ -382,24 +386,6 @@ class LostReason(StrEnum):
     TAKEN = "taken"  # it expired, and the slot was given back or taken by another worker
     CANCELLED = "cancelled"  # its run was cancelled
     ENDED = "ended"  # its run, or its step, ended otherwise
-
-
-class EventType(StrEnum):
-    """What can happen to a run; each means that it was recorded."""
-
-    RUN_CREATED = "run_created"
-    RUN_STARTED = "run_started"
-    STEP_STARTED = "step_started"
-    STEP_COMPLETED = "step_completed"
-    STEP_FAILED = "step_failed"
-    STEP_RETRYING = "step_retrying"
-    STEP_SKIPPED = "step_skipped"
-    STEP_LOST = "step_lost"
-    STEP_PARKED = "step_parked"
-    EVENT_RECEIVED = "event_received"
-    RUN_COMPLETED = "run_completed"
-    RUN_FAILED = "run_failed"
-    RUN_CANCELLED = "run_cancelled"
 
 
 class EventRecord(NamedTuple):

@@ -101,14 +101,17 @@ def create(new: NewRun, now: float, pace: Pace) -> tuple[RunState, Effects]:
         step = run.steps[index]
         step.status, step.ended_at, step.left = StepStatus.COMPLETED, now, 0
         run.remaining -= 1
-        if isinstance(value, SequenceValue):
+        if value is None:
+            step.status = StepStatus.SKIPPED
+        elif isinstance(value, SequenceValue):
             step.out_length = value.length
         else:
             effects.values[index] = value
         for successor in step.record.successors:
             run.steps[successor].waiting_for -= 1
+            run.steps[successor].skipped += value is None
     opening = [
-        (index, None)
+        (index, _verdict(step))
         for index, step in run.steps.items()
         if step.waiting_for == 0 and not step.status.is_final
     ]
@@ -754,7 +757,8 @@ def _settle_steps(
                 todo.append((successor, _verdict(follower)))
         not_taken = frozenset()
     if run.remaining == 0:
-        _end(run, RunStatus.COMPLETED, now, effects)
+        ended = RunStatus.COMPLETED if run.failed_step is None else RunStatus.FAILED
+        _end(run, ended, now, effects)
 
 
 def _verdict(step: StepState) -> StepStatus | None:
@@ -779,6 +783,8 @@ def _fail(
         run.failed_step = index
         _end(run, RunStatus.FAILED, now, effects, error=failed.error)
         return
+    if failed.then is OnFailure.LATER and run.failed_step is None:
+        run.failed_step, run.error = index, failed.error
     step.out_length = None  # what a map has done so far is not its output
     if failed.then is OnFailure.PASS:
         effects.values[index] = NONE_VALUE
@@ -797,7 +803,8 @@ def _end(
     reason: str | None = None,
 ) -> None:
     """End a run; the one door. Steps that have not ended read as CANCELLED from here on."""
-    run.status, run.ended_at, run.error, run.reason = status, now, error, reason
+    run.status, run.ended_at, run.reason = status, now, reason
+    run.error = error or run.error
     effects.ended = True
     effects.ready.clear()
     effects.claim = None

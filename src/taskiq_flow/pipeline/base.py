@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self, TextIO
 
@@ -13,18 +14,24 @@ from taskiq_flow.compile import (
     OnError,
     Policies,
     Routing,
+    Startable,
     check_retry,
-    names_of,
     positive,
 )
 from taskiq_flow.exceptions import InvalidTaskOptionError
-from taskiq_flow.launch import RunOptions, routing_of
-from taskiq_flow.plan import RetryPolicy
+from taskiq_flow.hooks import HookManager
+from taskiq_flow.hooks.feed import HookFeed
+from taskiq_flow.launch import RunOptions, routing_of, task_of_function
+from taskiq_flow.limits import Rate, read_limits
+from taskiq_flow.limits import limit as make_limit
+from taskiq_flow.model.records import Limit
+from taskiq_flow.model.retry import NamedTask, RetryPolicy
 from taskiq_flow.task import PipelineTask
-from taskiq_flow.visualization import DAGVisualizer, GraphView, print_ascii, render_svg
+from taskiq_flow.tracking import PipelineTrackingManager
+from taskiq_flow.visualization import DAGVisualizer, Shown, print_ascii
 
 
-class BasePipeline(ABC):
+class BasePipeline(Shown, Startable):
     """A definition that can be run any number of times, also at the same time.
 
     Every ``with_…`` method changes the definition and returns it. A run keeps the definition that
@@ -42,7 +49,8 @@ class BasePipeline(ABC):
         positive("max_parallel", max_parallel)
         positive("timeout", timeout)
         self.broker = broker
-        self.tracking: Any = None
+        self.tracking: PipelineTrackingManager | None = None
+        self.hooks: HookManager | None = None
         self._policies = Policies()
         self._options = RunOptions(
             key=pipeline_id, timeout_seconds=timeout, max_parallel=max_parallel
@@ -99,45 +107,51 @@ class BasePipeline(ABC):
         max_attempts: int = 3,
         delay: float = 1,
         backoff: float = 2,
+        on_retry: str | NamedTask | Callable[..., Any] | None = None,
+        policy: RetryPolicy | None = None,
         *,
         max_delay: float = 300,
         jitter: bool = True,
         max_total: float | None = None,
         retry_on: ExceptionKinds = (),
         no_retry_on: ExceptionKinds = (),
-        policy: RetryPolicy | None = None,
     ) -> Self:
         """Try failed steps again; ``max_attempts`` counts the first try. Times are in seconds.
 
         A task's own labels (``retry_on_error``, ``max_retries``, ``delay``) go before its
-        ``@pipeline_task(retries=...)``, and that before this.
+        ``@pipeline_task(retries=...)``, and that before this. A ``policy`` stands for all numbers
+        and filters.
+
+        ``on_retry`` is a task of this broker, its function or its name. Before each retry it is
+        started as a run of its own, with the error as text and the number of the failed try; what
+        becomes of it does not change the retry.
 
         Raises:
-            InvalidTaskOptionError: A number makes no sense.
+            InvalidTaskOptionError: A number makes no sense, or ``on_retry`` is no task: workers
+                could not find it.
         """
-        self._set_policies(
-            retry=check_retry(
-                policy
-                or RetryPolicy(
-                    max_attempts=max_attempts,
-                    delay=delay,
-                    backoff=backoff,
-                    max_delay=max_delay,
-                    jitter=jitter,
-                    max_total=max_total,
-                    retry_on=names_of(retry_on),
-                    no_retry_on=names_of(no_retry_on),
-                )
-            )
+        chosen = policy or RetryPolicy(
+            max_attempts=max_attempts,
+            delay=delay,
+            backoff=backoff,
+            max_delay=max_delay,
+            jitter=jitter,
+            max_total=max_total,
+            retry_on=retry_on,
+            no_retry_on=no_retry_on,
         )
+        if on_retry is not None:
+            chosen = replace(chosen, on_retry=task_of_function(self.broker, on_retry))
+        self._set_policies(retry=check_retry(chosen))
         return self
 
     def on_error(self, mode: str | OnError) -> Self:
-        """Say what the final failure of a step does: "stop", "continue" or "retry".
+        """Say what a step's final failure does: "stop", "continue", "retry" or "dead_letter".
 
         Stop fails the run. Continue goes on: the next step of a chain gets None, in a graph the
         steps that need the failed one are skipped, in a map None stands in the item's place.
-        Retry applies the default retry policy (3 tries), then stops.
+        Retry applies the default retry policy (3 tries), then stops. Dead letter runs everything
+        that does not need the failed step, and fails the run then.
 
         Raises:
             InvalidTaskOptionError: There is no such mode.
@@ -150,6 +164,28 @@ class BasePipeline(ABC):
         self._set_policies(on_error=chosen)
         return self
 
+    def with_limit(
+        self,
+        limit: Limit | None = None,
+        *,
+        key: str | None = None,
+        max: int | None = None,  # noqa: A002 - the name that `limit` has
+        rate: Rate | None = None,
+        burst: int | None = None,
+    ) -> Self:
+        """Let every step of this pipeline hold a limit; takes one, or the arguments of `limit`.
+
+        It holds over all runs and workers, and over all pipelines and tasks that name its key. Each
+        step and each item of a map counts for itself; what waits for its turn holds no worker.
+
+        Raises:
+            InvalidTaskOptionError: Nothing is limited, or a number makes no sense.
+        """
+        if limit is None:
+            limit = make_limit(key=key or "", max=max, rate=rate, burst=burst)
+        self._set_policies(limits=(*self._policies.limits, *read_limits(limit)))
+        return self
+
     def with_context(self, enable: bool = True) -> Self:
         """Also hand the context to parameters that are merely named ``context``.
 
@@ -158,16 +194,33 @@ class BasePipeline(ABC):
         self._set_policies(context_by_name=enable)
         return self
 
-    def with_tracking(self, manager: Any = None, *, enabled: bool = True) -> Self:
-        """Remember a tracking manager; ``enabled=False`` forgets it."""
-        self.tracking = manager if enabled else None
+    def with_hooks(self, manager: HookManager | None) -> Self:
+        """Tell the hooks of a manager of the runs started from now on, from this process.
+
+        They are fed from what is recorded of a run, wherever its steps run. None stops it.
+
+        Raises:
+            InvalidTaskOptionError: It is no hook manager.
+        """
+        if manager is not None and not isinstance(manager, HookManager):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidTaskOptionError("hooks", manager, "must be a HookManager")
+        self.hooks = manager
+        return self
+
+    def with_tracking(
+        self, manager: PipelineTrackingManager | None = None, *, enabled: bool = True
+    ) -> Self:
+        """Let a tracking manager follow the runs started from now on; a new one if none is given.
+
+        A manager without a storage shows what the engine has stored; one with a storage of its own
+        copies these runs there. ``enabled=False`` copies no further run.
+        """
+        self.tracking = (manager or PipelineTrackingManager()) if enabled else None
+        if self.tracking is not None:
+            self.tracking.attach(self.broker)
         return self
 
     # -- pictures
-
-    @abstractmethod
-    def to_view(self) -> GraphView:
-        """What every drawing of this package takes."""
 
     def print_dag(self, file: TextIO | None = None) -> None:
         """Write the steps as text: their levels, and what each one needs."""
@@ -185,9 +238,6 @@ class BasePipeline(ABC):
         """Return the steps as a Mermaid flowchart."""
         return DAGVisualizer(self.to_view()).to_mermaid()
 
-    def _repr_html_(self) -> str:
-        return render_svg(self.to_view())
-
     # -- for the kinds of pipelines
 
     @abstractmethod
@@ -204,3 +254,7 @@ class BasePipeline(ABC):
 
     def _started(self, task: PipelineTask[Any]) -> None:
         self._last_run_id = task.task_id
+        if self.tracking is not None:
+            self.tracking.watch(self.broker, task.task_id)
+        if self.hooks is not None:
+            HookFeed.of(self.broker).follow(task.run_id, self.hooks)

@@ -9,12 +9,15 @@ from typing import Any, Self
 from taskiq import AsyncBroker, TaskiqResult
 
 from taskiq_flow.compile import (
+    ChildPlan,
+    ChildUse,
     Compiled,
     ExternalInputs,
     GraphUse,
     MapOver,
     ReduceOver,
     Reduction,
+    Shape,
     build_graph,
     compile_graph,
     constant,
@@ -25,7 +28,7 @@ from taskiq_flow.compile import (
 from taskiq_flow.dataflow import DAG
 from taskiq_flow.dataflow.signature import MISSING
 from taskiq_flow.exceptions import NoDagError
-from taskiq_flow.launch import launch, use_on
+from taskiq_flow.launch import check_graph, launch, use_on
 from taskiq_flow.pipeline.base import BasePipeline
 from taskiq_flow.pipeline.map_reduce import as_map_reduce
 from taskiq_flow.task import PipelineTask
@@ -101,6 +104,7 @@ class DataflowPipeline(BasePipeline):
             NotATaskError: One of them is not a Taskiq task.
             DuplicateOutputError: Two of them give one name.
             CycleError: They need each other's outputs.
+            TypeMismatchError: One cannot take what another returns, by their annotations.
         """
         return cls(broker, tasks, **kwargs)
 
@@ -276,6 +280,7 @@ class DataflowPipeline(BasePipeline):
 
     async def _run_to(self, uses: Sequence[GraphUse], final: str, inputs: Mapping[str, Any]) -> Any:
         dag = build_graph(uses, context_by_name=self._policies.context_by_name)
+        check_graph(self.broker, dag)
         given = ExternalInputs.of(dag).bind((), inputs)
         compiled = compile_graph(
             dag,
@@ -300,8 +305,39 @@ class DataflowPipeline(BasePipeline):
             if not self._uses:
                 raise NoDagError
             dag = build_graph(self._uses, context_by_name=self._policies.context_by_name)
+            check_graph(self.broker, dag)
             self._built = _Built(dag, ExternalInputs.of(dag), {})
         return self._built
+
+    def as_child(self) -> ChildUse:
+        """This graph as it is now, to be a step of another pipeline.
+
+        A single value goes to its only input, or is a dict of its inputs.
+        """
+        built, policies, name = self._build(), self._policies, self._name
+        routing, known = self._routing, built.inputs
+
+        def prepare(shape: Shape | None) -> ChildPlan:
+            by_name = shape == Shape(1) and len(known.required) > 1
+            if shape is None or by_name:
+                given: dict[str, Any] = {at: place for place, at in enumerate(known.required)}
+            else:
+                places = range(shape.positional, shape.positional + len(shape.named))
+                by_place = dict(zip(shape.named, places, strict=True))
+                given = known.bind(range(shape.positional), by_place)
+            compiled = compile_graph(built.dag, frozenset(given), policies, routing, name=name)
+            order = tuple(given[slot.name] for slot in compiled.slots)
+            return ChildPlan(compiled, None if by_name else order)
+
+        options = self._options
+        return ChildUse(
+            name or "dataflow",
+            prepare,
+            policies.labels,
+            options.timeout_seconds,
+            options.max_parallel,
+            options.tags,
+        )
 
     def _compile(self, built: _Built, given: frozenset[str] | None) -> Compiled:
         chosen = frozenset(built.inputs.required) if given is None else given

@@ -12,22 +12,27 @@ from typing_extensions import TypeVar
 from taskiq_flow.compile import (
     After,
     AsyncTask,
+    ChildPlan,
+    ChildUse,
     Compiled,
     Group,
     Link,
     Map,
     Next,
     Shape,
+    Sleep,
+    Startable,
     SyncTask,
-    TaskUse,
+    Use,
+    WaitFor,
     compile_chain,
     encode_items,
     plan_view,
     positive,
 )
 from taskiq_flow.exceptions import EmptyPipelineError, InvalidTaskOptionError
-from taskiq_flow.launch import launch, use_on
-from taskiq_flow.pipeline.base import BasePipeline
+from taskiq_flow.launch import launch
+from taskiq_flow.pipeline.steps import ChainSteps
 from taskiq_flow.plan import MapMode
 from taskiq_flow.task import PipelineTask
 from taskiq_flow.visualization import GraphView
@@ -39,7 +44,7 @@ MOST_SHAPES = 64
 """A chain that is started in more ways than this is compiled again now and then."""
 
 
-class Pipeline(BasePipeline, Generic[R]):
+class Pipeline(ChainSteps, Generic[R]):
     """A chain of tasks; its type parameter is what a run returns.
 
     >>> pipeline = Pipeline(broker).call_next(add, 1).map(double, max_parallel=8)
@@ -101,6 +106,10 @@ class Pipeline(BasePipeline, Generic[R]):
     # -- steps
 
     @overload
+    def call_next(self, task: Pipeline[T], /) -> Pipeline[T]: ...
+    @overload
+    def call_next(self, task: Startable, /) -> Pipeline[Any]: ...
+    @overload
     def call_next(
         self, task: AsyncTask[T], /, *args: Any, param_name: str | None = None, **kwargs: Any
     ) -> Pipeline[T]: ...
@@ -122,6 +131,9 @@ class Pipeline(BasePipeline, Generic[R]):
     ) -> Pipeline[Any]:
         """Call a task with the previous result, and go on with what it returns.
 
+        A pipeline in its place runs as a run of its own, started with the previous result; that
+        run's result, or failure, is the step's.
+
         The previous result is the task's first free parameter, or the one named ``param_name``;
         ``args`` fill the parameters after it, ``kwargs`` those of their names.
 
@@ -138,6 +150,26 @@ class Pipeline(BasePipeline, Generic[R]):
         """
         return self._add(After(self._use(task, args, kwargs), replace))
 
+    @overload
+    def map(
+        self,
+        task: Pipeline[T],
+        items: Iterable[Any] | None = None,
+        *,
+        output: str | None = None,
+        max_parallel: int | None = None,
+        skip_errors: bool = False,
+    ) -> Pipeline[list[T]]: ...
+    @overload
+    def map(
+        self,
+        task: Startable,
+        items: Iterable[Any] | None = None,
+        *,
+        output: str | None = None,
+        max_parallel: int | None = None,
+        skip_errors: bool = False,
+    ) -> Pipeline[list[Any]]: ...
     @overload
     def map(
         self,
@@ -186,6 +218,8 @@ class Pipeline(BasePipeline, Generic[R]):
         **kwargs: Any,
     ) -> Pipeline[Any]:
         """Call a task for each element, and go on with the list of results, in order.
+
+        A pipeline in its place is run once for each, as a run of its own.
 
         The elements are those of ``items``, else of the previous result (of the first argument of
         ``kiq`` for a first step). ``max_parallel`` of them are worked on at once, on any workers.
@@ -261,6 +295,30 @@ class Pipeline(BasePipeline, Generic[R]):
         compiled = compile_chain(self._links, None, self._policies, self._routing, name=self._name)
         return plan_view(compiled.plan)
 
+    def as_child(self) -> ChildUse:
+        """This chain as it is now, to be a step of another pipeline."""
+        if not self._links:
+            raise EmptyPipelineError("pipeline", "add a step first, with call_next() or map()")
+        links, policies = tuple(self._links), self._policies
+        name, routing = self._name, self._routing
+        first = next((link for link in links if not isinstance(link, Sleep)), None)
+
+        def prepare(shape: Shape | None) -> ChildPlan:
+            if shape == Shape(1) and isinstance(first, WaitFor):
+                shape = Shape()  # its payload is the value, as it is inside a chain
+            compiled = compile_chain(links, shape, policies, routing, name=name)
+            return ChildPlan(compiled, tuple(range(len(compiled.slots))))
+
+        options = self._options
+        return ChildUse(
+            name or "pipeline",
+            prepare,
+            policies.labels,
+            options.timeout_seconds,
+            options.max_parallel,
+            options.tags,
+        )
+
     def _compile(self, shape: Shape) -> Compiled:
         compiled = self._compiled.get(shape)
         if compiled is None:
@@ -274,18 +332,8 @@ class Pipeline(BasePipeline, Generic[R]):
     def _changed(self) -> None:
         self._compiled = {}
 
-    def _add(self, link: Link) -> Any:
-        self._links.append(link)
-        self._changed()
-        return self
 
-    def _use(
-        self, task: Any, args: Sequence[Any], kwargs: dict[str, Any], param_name: str | None = None
-    ) -> TaskUse:
-        return use_on(self.broker, task, args, kwargs, param_name=param_name)
-
-
-def _taken(use: TaskUse, items: Iterable[Any] | None) -> list[bytes] | None:
+def _taken(use: Use, items: Iterable[Any] | None) -> list[bytes] | None:
     """Encode the items at once: what happens to the list later changes nothing."""
     return None if items is None else encode_items(use.name, items)
 

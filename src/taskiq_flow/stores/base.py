@@ -92,6 +92,9 @@ class RunStore(ABC):
     shared: bool
     """Whether other processes can see the same runs."""
 
+    forgets: bool = True
+    """Whether ended runs go by themselves when their time has come; else workers `purge` them."""
+
     def __init__(self, url: str, options: StoreOptions) -> None:
         self.url, self.options = url, options
 
@@ -109,8 +112,11 @@ class RunStore(ABC):
         """Give up connections; runs stay."""
 
     @abstractmethod
-    def twin(self) -> RunStore:
-        """A store on the same data for another event loop (the lease thread's)."""
+    def twin(self, *, namespace: str | None = None) -> RunStore:
+        """A store in the same place for another event loop (the lease thread's).
+
+        It has the same runs, or those of another namespace.
+        """
 
     # -- the life of a run
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -123,6 +123,7 @@ class _Shared:
         default_factory=dict[str, tuple[WorkerRecord, float]]
     )
     listeners: list[EndListener] = field(default_factory=list[EndListener])
+    elsewhere: dict[str, _Shared] = field(default_factory=dict[str, "_Shared"])  # by namespace
 
 
 class MemoryRunStore(RunStore):
@@ -151,8 +152,13 @@ class MemoryRunStore(RunStore):
     async def close(self) -> None:
         """Runs stay as long as the object does."""
 
-    def twin(self) -> MemoryRunStore:
-        return MemoryRunStore(self.options, clock=self._clock, _shared=self._data)
+    def twin(self, *, namespace: str | None = None) -> MemoryRunStore:
+        if namespace in (None, self.options.namespace):
+            return MemoryRunStore(self.options, clock=self._clock, _shared=self._data)
+        options = replace(self.options, namespace=namespace)
+        with self._data.lock:
+            shared = self._data.elsewhere.setdefault(namespace, _Shared())
+        return MemoryRunStore(options, clock=self._clock, _shared=shared)
 
     # -- the life of a run
 

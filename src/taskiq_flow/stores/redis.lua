@@ -14,7 +14,7 @@
 -- b:<run>     list  slots behind max_parallel     p:<run> hash progress  k:<run> set more keys
 -- due:<queue> zset  run|step|slot by time; steps -1 -2 -3 are deadline, publish, notify
 -- i:<index>   zset  runs by creation (i:end: by end)     i:of hash  indexes and key of a run
--- key:<key>, tick:<tick> string   backlog:<name> set     lh: lw: ln:<limit>  holders, queue, next
+-- key:<key>, tick:<tick> string   backlog:<name> set   lh: lw: ln: la:<limit>  holders, queue, times
 local P, A, op, call = KEYS[1], ARGV, ARGV[1], redis.call
 local encode, decode, fmt = cmsgpack.pack, cmsgpack.unpack, string.format
 local min, max = math.min, math.max
@@ -81,9 +81,9 @@ local function peek(run, i)
   if raw then return decode(raw) end
   local h = head(run, i)
   if h.done then
-    return {s = 'COMPLETED', ended = run.st.created, w = 0, k = 0, out = h.out, length = h.length}
+    return {s = h.done, ended = run.st.created, w = 0, k = 0, out = h.out, length = h.length}
   end
-  return {s = 'WAITING', w = h.w, k = 0, length = h.length, left = h.length, cursor = 0}
+  return {s = 'WAITING', w = h.w, k = h.k or 0, length = h.length, left = h.length, cursor = 0}
 end
 local function step(run, i)
   run.steps[i] = peek(run, i)
@@ -284,11 +284,20 @@ local function free_at(limit)
     if not last or (now - last <= lease / 2 and now >= hold) then
       call('ZREMRANGEBYSCORE', P .. 'lh:' .. limit.key, '-inf', now)
     end
-    if call('ZCARD', P .. 'lh:' .. limit.key) >= limit.most then return now + 1 end
+    if call('ZCARD', P .. 'lh:' .. limit.key) >= limit.most then
+      -- The more wait, the longer each sleeps: together they look 200 times a second at most.
+      return now + min(max(1, call('ZCARD', P .. 'lw:' .. limit.key) / 200), 15)
+    end
   end
   if limit.rate then
     local at = tonumber(call('GET', P .. 'ln:' .. limit.key) or 0) - (limit.burst - 1) / limit.rate
-    if at > now then return at end
+    if at > now then
+      local asked = P .. 'la:' .. limit.key
+      local turn = max(at, tonumber(call('GET', asked) or 0) + 1 / (limit.rate * 8))
+      turn = min(turn, max(at, now + 15))
+      call('SET', asked, float(turn), 'EX', math.ceil(turn - now) + 60)
+      return turn
+    end
   end
 end
 local function take(limits, token, who)
@@ -357,7 +366,7 @@ local function settle(run, todo, skip) -- todo: {step, how it ended or nil to op
       skip = nil
     end
   end
-  if st.rem == 0 then end_run(run, 'COMPLETED') end
+  if st.rem == 0 then end_run(run, st.failed and 'FAILED' or 'COMPLETED') end
 end
 local function fail(run, i, err, on_failure)
   local st, d = run.st, step(run, i)
@@ -370,9 +379,13 @@ local function fail(run, i, err, on_failure)
     end_run(run, 'FAILED', err)
     return
   end
+  if on_failure == 'later' and not st.failed then
+    st.failed = i
+    put(run.fields, 'error', err)
+  end
   d.out = nil -- what a map has done so far is not its output
   if on_failure == 'pass' then put(run.values, i, 'null') end
-  settle(run, {{i, 'FAILED'}}, on_failure == 'skip')
+  settle(run, {{i, 'FAILED'}}, on_failure == 'skip' or on_failure == 'later')
 end
 local function back_off(run, x, d, h, at)
   x.s, x.due, x.ready, run.retry_at = 'T', at, at, at
@@ -855,7 +868,10 @@ if op == 'create' then -- header, setup, groups…
   kick = max(kick, 3 * delay_of(st.queue))
   event(run, 'run_created', nil, nil, 0)
   local todo = {}
-  for k, i in ipairs(set.open) do todo[k] = {i} end
+  for k, i in ipairs(set.open) do
+    local f, h = step(run, i), head(run, i)
+    todo[k] = {i, f.k > 0 and not (h.join == 'any' and f.k < h.need) and 'SKIPPED' or nil}
+  end
   settle(run, todo)
   return {'', apply(run)}
 end

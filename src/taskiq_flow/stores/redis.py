@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -107,10 +108,10 @@ class RedisRunStore(RunStore):
         await self._feed.close()
         await self._wire.close()
 
-    def twin(self) -> RedisRunStore:
+    def twin(self, *, namespace: str | None = None) -> RedisRunStore:
         return RedisRunStore(
             self.url,
-            self.options,
+            replace(self.options, namespace=namespace or self.options.namespace),
             clock=self._clock,
             prefix=self._prefix,
             **self._client_options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -23,6 +24,7 @@ from taskiq_flow.model.records import (
     RunFilter,
     SequenceValue,
     StepRecord,
+    StepStatus,
     WorkerRecord,
     bound_items_key,
 )
@@ -140,11 +142,11 @@ def _kept_fields(new: NewRun) -> _Kept:
 
 
 def _step_fields(new: NewRun) -> Iterator[tuple[str, bytes | str]]:
-    waiting = _waiting(new)
+    waiting, skipped = _waiting(new), _skipped(new)
     events: dict[str, list[int]] = {}
     for step in new.steps:
         index = step.index
-        yield f"h{index}", _record(step, new, waiting[index])
+        yield f"h{index}", _record(step, new, waiting[index], skipped.get(index))
         yield f"b{index}", step.blob
         if step.successors:
             yield f"c{index}", ",".join(map(str, step.successors))
@@ -163,7 +165,7 @@ def _fields(
     yield run, "m", new.meta
     yield values, "plan", new.plan
     for key, value in (*new.inputs.items(), *new.done.items()):
-        if not isinstance(value, SequenceValue):
+        if value is not None and not isinstance(value, SequenceValue):
             yield values, str(key), value
     for index, stored in items.items():
         sequence = f"q:{new.run_id}:{index if index in new.done else bound_items_key(index)}"
@@ -171,8 +173,9 @@ def _fields(
             yield sequence, str(number), value
 
 
-def _record(step: StepRecord, new: NewRun, waiting: int) -> str:
+def _record(step: StepRecord, new: NewRun, waiting: int, skipped: int | None) -> str:
     done = new.done.get(step.index)
+    status = StepStatus.SKIPPED if done is None else StepStatus.COMPLETED
     facts: dict[str, Any] = {
         "name": step.name,
         "task": step.task,
@@ -190,7 +193,8 @@ def _record(step: StepRecord, new: NewRun, waiting: int) -> str:
         "event": step.event,
         "limits": [_limit(limit) for limit in step.limits] or None,
         "length": new.lengths.get(step.index),
-        "done": None if done is None else True,
+        "k": skipped,
+        "done": status if step.index in new.done else None,
         "out": done.length if isinstance(done, SequenceValue) else None,
     }
     return _json({name: fact for name, fact in facts.items() if fact is not None})
@@ -208,6 +212,12 @@ def _waiting(new: NewRun) -> dict[int, int]:
         for successor in new.steps[index].successors:
             waiting[successor] -= 1
     return waiting
+
+
+def _skipped(new: NewRun) -> dict[int, int]:
+    """How many of the steps that each one needs stay skipped."""
+    gone = [index for index, value in new.done.items() if value is None]
+    return Counter(successor for index in gone for successor in new.steps[index].successors)
 
 
 def _json(value: object) -> str:

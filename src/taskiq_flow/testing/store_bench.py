@@ -185,8 +185,8 @@ class StoreBench:
         """Open the bench's store; or, later, another one on the same data."""
         return await self._keep(self._make(replace(self.options, **options), self.clock))
 
-    async def twin(self) -> RunStore:
-        return await self._keep(self.store.twin())
+    async def twin(self, *, namespace: str | None = None) -> RunStore:
+        return await self._keep(self.store.twin(namespace=namespace))
 
     async def aclose(self) -> None:
         while self._opened:

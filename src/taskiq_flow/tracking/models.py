@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskiq_flow.model.records import RunStatus as PipelineState
 from taskiq_flow.model.records import StepStatus as StepState
 
-__all__ = ["PipelineState", "PipelineStatus", "StepState", "StepStatus"]
+__all__ = [
+    "PipelineState",
+    "PipelineStatus",
+    "StatusPage",
+    "StepState",
+    "StepStatus",
+    "TrackingMetrics",
+]
 
 
 class StepStatus(BaseModel):
@@ -96,3 +104,30 @@ class PipelineStatus(BaseModel):
 
     def __str__(self) -> str:
         return self.status
+
+
+class StatusPage(list[PipelineStatus]):
+    """One page of a listing, newest first; ``cursor`` asks for the next one, None at the end."""
+
+    def __init__(self, statuses: Iterable[PipelineStatus] = (), cursor: str | None = None) -> None:
+        super().__init__(statuses)
+        self.cursor = cursor
+
+
+class TrackingMetrics(BaseModel):
+    """What runs came to in a span of time.
+
+    ``total_pipelines`` counts those that still go on too; the durations are of those that have
+    ended. ``success_rate`` is between 0 and 1. ``failure_reasons`` counts by type of error,
+    ``most_frequent_step`` is the step that failed most often.
+    """
+
+    total_pipelines: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    success_rate: float = 0.0
+    avg_duration_ms: float = 0.0
+    p95_duration_ms: float = 0.0
+    failure_reasons: dict[str, int] = Field(default_factory=dict[str, int])
+    most_frequent_step: str | None = None

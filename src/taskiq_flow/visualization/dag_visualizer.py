@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TextIO, TypeVar, overload
 
-from taskiq_flow.exceptions import UnknownPictureError
 from taskiq_flow.visualization.ascii import render_ascii
 from taskiq_flow.visualization.dot import render_dot
 from taskiq_flow.visualization.export import (
@@ -17,9 +16,9 @@ from taskiq_flow.visualization.export import (
     to_json,
     to_json_extended,
 )
-from taskiq_flow.visualization.mermaid import MermaidGenerator, Orientation
 from taskiq_flow.visualization.model import Drawable, GraphView, view_of
 from taskiq_flow.visualization.networkx import to_networkx
+from taskiq_flow.visualization.renderers import get_renderer_registry, render_mermaid
 from taskiq_flow.visualization.svg import render_svg
 
 P = ParamSpec("P")
@@ -40,11 +39,6 @@ class _EitherWay(Generic[P, R]):
     def __get__(self, instance: DAGVisualizer, owner: type[DAGVisualizer]) -> Callable[P, R]: ...
     def __get__(self, instance: DAGVisualizer | None, owner: type[DAGVisualizer]) -> Any:
         return self._render if instance is None else functools.partial(self._render, instance.view)
-
-
-def _to_mermaid(graph: Drawable, orientation: Orientation = "TB") -> str:
-    """Return a Mermaid flowchart."""
-    return MermaidGenerator(graph).to_mermaid(orientation)
 
 
 def print_ascii(graph: Drawable, file: TextIO | None = None) -> None:
@@ -73,7 +67,7 @@ class DAGVisualizer:
     to_networkx = _EitherWay(to_networkx)
     to_dot = _EitherWay(render_dot)
     to_graphviz = _EitherWay(render_dot)
-    to_mermaid = _EitherWay(_to_mermaid)
+    to_mermaid = _EitherWay(render_mermaid)
     to_svg = _EitherWay(render_svg)
     visualize_ascii = _EitherWay(render_ascii)
     print_ascii = _EitherWay(print_ascii)
@@ -87,19 +81,14 @@ def visualize_pipeline(pipeline: Drawable, as_: Literal["json"] = "json") -> dic
 def visualize_pipeline(
     pipeline: Drawable, as_: Literal["ascii", "dot", "mermaid", "svg"]
 ) -> str: ...
-def visualize_pipeline(pipeline: Drawable, as_: str = "json") -> dict[str, Any] | str:
+@overload
+def visualize_pipeline(pipeline: Drawable, as_: str) -> Any: ...
+def visualize_pipeline(pipeline: Drawable, as_: str = "json") -> Any:
     """Return the picture of a pipeline, by default as JSON values.
+
+    Further kinds are added to the registry, see `RendererRegistry`.
 
     Raises:
         UnknownPictureError: There is no such kind of picture.
     """
-    renderers: dict[str, Callable[[Drawable], dict[str, Any] | str]] = {
-        "json": to_json,
-        "ascii": render_ascii,
-        "dot": render_dot,
-        "mermaid": _to_mermaid,
-        "svg": render_svg,
-    }
-    if as_ not in renderers:
-        raise UnknownPictureError(as_, tuple(renderers))
-    return renderers[as_](pipeline)
+    return get_renderer_registry().render(as_, pipeline)

@@ -67,10 +67,14 @@ PLACES = [
 def served_app(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[App]:
-    """An application on every broker, with a store, and one worker for all tests of a module."""
+    """An application on every broker, with a store, and one worker for all tests of a module.
+
+    A client that leaves at once is started beside the worker: both take their time for that.
+    """
     broker, store = request.param
     app = build(request, tmp_path_factory.mktemp("app") / "app", broker, store=store)
     try:
+        app.spawn_script("leave")
         app.spawn().wait_for_log(READY_LINE)
         yield app
     finally:

@@ -22,6 +22,8 @@ from tests.support.tree import ROOT
 from tools.serving.keeper import tree
 from tools.serving.processes import KeptProcess, wait_until
 
+APPS = ROOT / "tests" / "integration" / "apps"
+
 READY_LINE = "Running the steps of queue"
 BARE_READY_LINE = "Listening started"
 
@@ -86,6 +88,9 @@ class App:
     settings: AppSettings
     directory: Path
     workers: list[Worker] = field(default_factory=list[Worker])
+    scripts: dict[str, subprocess.Popen[str]] = field(
+        default_factory=dict[str, "subprocess.Popen[str]"]
+    )
 
     @property
     def journal(self) -> Journal:
@@ -98,7 +103,7 @@ class App:
     @property
     def env(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TASKIQ_FLOW")}
-        path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+        path = os.pathsep.join(map(str, [APPS / "lean", ROOT, ROOT / "src"]))
         return {**inherited, **self.settings.as_env(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
     async def start(
@@ -133,18 +138,25 @@ class App:
         finally:
             await broker.shutdown()
 
-    async def run_script(self, module: str) -> str:
-        """Run a module of `apps` as a process of its own, and return what it printed."""
-        done = await asyncio.to_thread(
-            subprocess.run,
+    def spawn_script(self, module: str) -> None:
+        """Start a module of `apps` as a process of its own, and do not wait."""
+        self.scripts[module] = subprocess.Popen(
             [sys.executable, "-m", f"tests.integration.apps.{module}"],
-            env=self.env, cwd=self.directory, capture_output=True, text=True, timeout=60,
-            check=False,
+            env=self.env, cwd=self.directory, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+
+    async def output_of(self, module: str, *, seconds: float = 60) -> str:
+        """Wait for the end of a script, and return what it printed."""
+        script = self.scripts[module]
+        output, errors = await asyncio.to_thread(script.communicate, timeout=seconds)
+        assert script.returncode == 0, errors
+        return output.strip()
 
     def close(self) -> None:
+        for script in self.scripts.values():
+            script.kill()
+            script.communicate()
         for worker in self.workers:
             worker.kill()
 

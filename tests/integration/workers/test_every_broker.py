@@ -82,8 +82,11 @@ async def test_a_cancel_reaches_running_code_within_two_seconds(served_app: App)
 
 
 async def test_a_run_outlives_the_client_that_started_it(served_app: App) -> None:
-    """The client exits as soon as ``kiq`` has returned; another process reads the result."""
-    run_id = await served_app.run_script("leave")
+    """The client exits as soon as ``kiq`` has returned; another process reads the result.
+
+    Perhaps there is no worker yet at that time.
+    """
+    run_id = await served_app.output_of("leave")
 
     async with served_app.client() as client:
         result = await Task(task_id=run_id, broker=client.broker).wait_result(timeout=30)

@@ -2,18 +2,29 @@
 
 import itertools
 import statistics
+from collections.abc import Iterator
 
 import pytest
 
 from taskiq_flow import Pipeline
-from tests.integration.workers.conftest import MakeApp
+from tests.integration.apps.settings import BrokerKind
+from tests.integration.workers.conftest import build
+from tests.integration.workers.harness import READY_LINE, App
 
 
-async def test_a_retry_comes_when_it_is_due(make_app: MakeApp) -> None:
+@pytest.fixture(scope="module")
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An application on the list broker, with one worker that has two places."""
+    app = build(request, tmp_path_factory.mktemp("timing") / "app", BrokerKind.LIST)
+    try:
+        app.spawn("--max-async-tasks", "2").wait_for_log(READY_LINE)
+        yield app
+    finally:
+        app.close()
+
+
+async def test_a_retry_comes_when_it_is_due(app: App) -> None:
     """A tenth of a second means 0.1 to 0.2 s, also with the jitter that lengthens it."""
-    app = make_app()
-    await app.start()
-
     async with app.client() as client:
         pipeline = Pipeline(client.broker, client["flaky"]).with_retry(3, delay=0.1, backoff=1)
         for number in range(10):
@@ -28,11 +39,8 @@ async def test_a_retry_comes_when_it_is_due(make_app: MakeApp) -> None:
     assert statistics.median(waits) <= 0.2
 
 
-async def test_a_step_may_start_another_run_and_wait_for_it(make_app: MakeApp) -> None:
+async def test_a_step_may_start_another_run_and_wait_for_it(app: App) -> None:
     """It takes one of the worker's places while it waits, so there has to be a second one."""
-    app = make_app()
-    await app.start("--max-async-tasks", "2")
-
     async with app.client() as client:
         task = await Pipeline(client.broker, client["start_another"]).kiq(1)
 
@@ -42,14 +50,13 @@ async def test_a_step_may_start_another_run_and_wait_for_it(make_app: MakeApp) -
 
 
 @pytest.mark.slow
-async def test_a_long_step_on_an_idle_list_worker_runs_once_and_ends(make_app: MakeApp) -> None:
+async def test_a_long_step_on_an_idle_list_worker_runs_once_and_ends(app: App) -> None:
     """redis-py's socket timeout of 5 s would kill an idle worker, and with it the step."""
-    app = make_app()
-    worker = await app.start()
+    (worker,) = app.workers
     pids = worker.child_pids
 
     async with app.client() as client:
-        task = await Pipeline(client.broker, client["pause"]).kiq(8.0)
+        task = await Pipeline(client.broker, client["pause"]).kiq(15.0)
         result = await task.wait_result(timeout=60)
 
     assert result.return_value == "rested"

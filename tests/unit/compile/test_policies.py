@@ -107,9 +107,11 @@ def test_a_policy_that_cannot_work_is_refused(policy: RetryPolicy) -> None:
 
 
 def test_retry_as_error_mode_is_the_default_policy_unless_there_is_another() -> None:
-    assert Policies(on_error=OnError.RETRY).default_retry == DEFAULT_RETRY
-    assert Policies(on_error=OnError.RETRY, retry=PIPELINE).default_retry == PIPELINE
-    assert Policies().default_retry == RetryPolicy()
+    broker = RetryPolicy(max_attempts=7)
+
+    assert Policies(on_error=OnError.RETRY).retry_over(broker) == DEFAULT_RETRY
+    assert Policies(on_error=OnError.RETRY, retry=PIPELINE).retry_over(broker) == PIPELINE
+    assert Policies().retry_over(broker) == broker
 
 
 def test_exceptions_are_stored_by_qualified_name() -> None:

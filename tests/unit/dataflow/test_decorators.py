@@ -17,6 +17,7 @@ from taskiq_flow.dataflow import (
     pipeline_task_multi_output,
     read_task,
 )
+from taskiq_flow.dataflow.caching import CachePolicy
 from taskiq_flow.exceptions import InvalidTaskOptionError, NotATaskError
 
 Orders = [
@@ -121,7 +122,11 @@ def test_options_are_kept_and_have_the_documented_defaults() -> None:
     assert plain["resources"] == {}
     assert said["retry_on"] == (OSError,)
     assert said["no_retry_on"] == (ValueError, KeyError)
-    assert (said["cache"], said["timeout"], said["resources"]) == (600, 30, {"gpu": 1})
+    assert (said["cache"], said["timeout"], said["resources"]) == (
+        CachePolicy(ttl=600),
+        30,
+        {"gpu": 1},
+    )
     assert (said["description"], said["max_retry_time"]) == ("makes x", 60)
 
 
@@ -134,6 +139,10 @@ def test_no_retries_said_differs_from_zero_retries_said() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"cache": -1}, "Cache ttl must be positive, not -1"),
+        ({"cache": "yes"}, "Cache must be True, seconds, or a CachePolicy, not 'yes'"),
+        ({"limit": "api"}, "Limit must be made with limit"),
+        ({"rate": "10 a day"}, 'Rate must be like "10/s"'),
         ({"output": "x", "retries": -1}, "Retries must be non-negative, not -1"),
         ({"output": "x", "retry_delay": -1}, "Retry_delay must be non-negative"),
         ({"output": "x", "retry_backoff": 0.5}, "Retry_backoff must be 1 or more"),

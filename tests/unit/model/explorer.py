@@ -93,6 +93,7 @@ class World:
                 {key: dict(held) for key, held in self.limits.holders.items()},
                 dict(self.limits.next_at),
                 {key: deque(queue) for key, queue in self.limits.waiting.items()},
+                asked_at=dict(self.limits.asked_at),
             ),
             holders=dict(self.holders),
             ends=Counter(self.ends),

@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskiq_flow.model.limits import RECHECK_SECONDS, LimitBook
+from taskiq_flow.model.limits import (
+    LONGEST_SLEEP_SECONDS,
+    LOOKS_PER_SECOND,
+    LOOKS_PER_START,
+    RECHECK_SECONDS,
+    LimitBook,
+)
 from taskiq_flow.model.records import Address, Limit
 
 LEASE = 10.0
@@ -139,3 +145,31 @@ def test_no_order_of_takes_and_leaves_exceeds_a_limit(moves: list[tuple[int, str
             assert granted is (len(holders) < 2)
             if granted:
                 holders[token] = now + LEASE
+
+
+def test_the_more_wait_for_a_place_the_longer_each_sleeps() -> None:
+    book = LimitBook()
+    sleeps = [take(book, TWO, f"t{number}", number=number) for number in range(5_000)]
+
+    assert sleeps[2] == RECHECK_SECONDS
+    assert sleeps[1_002] == 1_000 / LOOKS_PER_SECOND
+    assert sleeps[-1] == LONGEST_SLEEP_SECONDS
+
+
+def test_those_behind_a_rate_look_one_after_another() -> None:
+    book, rate = LimitBook(), (Limit("rate", per_second=2.0),)
+    assert take(book, rate, "t", now=100.0) is None
+
+    looks = [take(book, rate, f"t{number}", now=100.0, number=number) for number in range(1_000)]
+
+    apart = 1 / (2.0 * LOOKS_PER_START)
+    assert looks[:3] == [100.5, 100.5 + apart, 100.5 + 2 * apart]
+    assert looks[-1] == 100.0 + LONGEST_SLEEP_SECONDS
+    assert take(book, rate, "late", now=100.5, number=5_000) is None
+
+
+def test_nobody_sleeps_past_the_next_start_of_a_slow_rate_for_the_crowd() -> None:
+    book, rate = LimitBook(), (Limit("rate", per_second=0.01),)
+    take(book, rate, "t")
+
+    assert [take(book, rate, f"t{n}", number=n) for n in range(3)] == [100.0] * 3

@@ -10,7 +10,7 @@ from taskiq_flow.model.records import Address, Limit
 from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
 
-LIMITS: Final = Target(Verb.UPDATE, schema.limit, ("namespace", "key"), ("next_at",))
+LIMITS: Final = Target(Verb.UPDATE, schema.limit, ("namespace", "key"), ("next_at", "asked_at"))
 HOLDS: Final = Target(Verb.UPSERT, schema.hold, ("namespace", "key", "token"), ("until",))
 KEPT_HOLDS: Final = Target(Verb.UPDATE, schema.hold, ("namespace", "key", "token"), ("until",))
 NO_HOLDS: Final = Target(Verb.DELETE, schema.hold, ("namespace", "key", "token"))
@@ -30,7 +30,7 @@ class StoredLimits(LimitBook):
         self._session = session
         self._locked: set[str] = set()
         self._held_before: dict[str, dict[str, float]] = {}
-        self._next_before: dict[str, float] = {}
+        self._times_before: dict[str, tuple[float, float]] = {}
         self._queued_before: dict[str, set[Address]] = {}
         self._extended: list[tuple[str, str, float]] = []
 
@@ -50,6 +50,11 @@ class StoredLimits(LimitBook):
                 )
                 self._queue(limit.key, [who] if found else [])
         return super().take(limits, token, who, now, lease)
+
+    def count_waiting(self, key: str) -> int:
+        row = self._session.row(statements.QUEUERS, key=key)
+        fresh = set(self.waiting.get(key, ())) - self._queued_before.get(key, set())
+        return len(fresh) + (0 if row is None else row[0])
 
     def leave(self, limits: tuple[Limit, ...], token: str) -> list[Address]:
         for limit in sorted(limits, key=_key):
@@ -71,9 +76,10 @@ class StoredLimits(LimitBook):
                 if before.get(token) != until:
                     writes.add(HOLDS, (here, key, token, until))
             writes.add(NO_HOLDS, *((here, key, token) for token in before.keys() - held.keys()))
-        for key, before in self._next_before.items():
-            if self.next_at.get(key, before) != before:
-                writes.add(LIMITS, (here, key, self.next_at[key]))
+        for key, before in self._times_before.items():
+            times = self.next_at[key], self.asked_at[key]
+            if times != before:
+                writes.add(LIMITS, (here, key, *times))
         for key, before in self._queued_before.items():
             queued = set(self.waiting.get(key, ()))
             writes.add(QUEUERS, *((here, key, *who) for who in queued - before))
@@ -89,7 +95,8 @@ class StoredLimits(LimitBook):
         if row is None:
             self._session.execute(statements.NEW_LIMIT, key=key)
             row = self._session.row(statements.LIMIT, key=key)
-        self.next_at[key] = self._next_before[key] = 0.0 if row is None else row[0]
+        times: tuple[float, float] = (0.0, 0.0) if row is None else (row[0], row[1])
+        self.next_at[key], self.asked_at[key] = self._times_before[key] = times
         if limit.most is not None:
             held = self._session.pairs(statements.HOLDERS, key=key)
             self._held_before[key] = dict(held)

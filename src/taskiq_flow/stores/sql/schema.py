@@ -279,8 +279,12 @@ limit = _table(
     _key("namespace", Text()),
     _key("key", Text()),
     Column("next_at", Double, nullable=False),
+    Column("asked_at", Double, nullable=False),
 )
-"""A limit's next free moment; its row is locked by whoever counts the holders."""
+"""A limit's next free moment, and the last look that is due for it.
+
+Its row is locked by whoever counts the holders.
+"""
 
 hold = _table(
     "hold",

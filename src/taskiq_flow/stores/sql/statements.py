@@ -238,14 +238,14 @@ HOLDER = (
 # -- limits
 
 LIMIT = (
-    select(s.limit.c.next_at)
+    select(s.limit.c.next_at, s.limit.c.asked_at)
     .where(s.limit.c.namespace == bindparam("namespace"), s.limit.c.key == bindparam("key"))
     .with_for_update()
 )
 
 NEW_LIMIT = text(
-    f"INSERT INTO {s.limit.name} (namespace, key, next_at) "  # noqa: S608 - our own name
-    "VALUES (:namespace, :key, 0) ON CONFLICT DO NOTHING"
+    f"INSERT INTO {s.limit.name} (namespace, key, next_at, asked_at) "  # noqa: S608 - our own name
+    "VALUES (:namespace, :key, 0, 0) ON CONFLICT DO NOTHING"
 )
 
 HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
@@ -254,6 +254,7 @@ HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
 
 _queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot)
 _queued = and_(s.queuer.c.namespace == bindparam("namespace"), s.queuer.c.key == bindparam("key"))
+QUEUERS = select(func.count()).select_from(s.queuer).where(_queued)
 FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.id).limit(1)
 QUEUER = select(*_queuer).where(
     _queued,

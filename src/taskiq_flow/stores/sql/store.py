@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from taskiq_flow.exceptions import StoreUnavailableError
@@ -72,6 +72,7 @@ class SqlRunStore(RunStore):
     """
 
     shared = True
+    forgets = False
 
     def __init__(
         self,
@@ -101,11 +102,13 @@ class SqlRunStore(RunStore):
         self._is_open = False
         await self._gate.close()
 
-    def twin(self) -> SqlRunStore:
+    def twin(self, *, namespace: str | None = None) -> SqlRunStore:
+        options = replace(self.options, namespace=namespace or self.options.namespace)
         other = SqlRunStore(
-            self.url, self.options, clock=self._clock, timeout_seconds=self._timeout_seconds
+            self.url, options, clock=self._clock, timeout_seconds=self._timeout_seconds
         )
-        other._common = self._common
+        if options == self.options:
+            other._common = self._common
         return other
 
     async def migrate(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import asyncio
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model.records import (
     EventType,
+    Join,
     RunStatus,
     StepStatus,
 )
@@ -131,6 +132,27 @@ class CreationContract:
 
         assert (finished.ready, finished.ended) == ((), None)
         assert (await run.snapshot()).remaining == 1
+
+    async def test_a_step_taken_over_as_skipped_skips_what_needs_it(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(
+            step("a"),
+            step("b", "a"),
+            step("all", "a", "b"),
+            step("any", "a", "b", join=Join.ANY),
+            step("gone", "b", join=Join.ANY),
+            done={1: None},
+        )
+        assert run.names(run.ready) == ["a"]
+
+        finished = await run.run("a")
+
+        assert run.names(finished.ready) == ["any"]
+        assert {n: (await run.step(n)).status for n in ("b", "all", "gone")} == dict.fromkeys(
+            ("b", "all", "gone"), StepStatus.SKIPPED
+        )
+        assert (await run.run("any")).ended is RunStatus.COMPLETED
 
     async def test_a_run_of_a_thousand_steps_is_stored_whole(self, bench: StoreBench) -> None:
         drafts = [step("s0"), *(step(f"s{i}", "s0") for i in range(1, 1000))]

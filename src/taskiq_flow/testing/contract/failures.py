@@ -101,6 +101,30 @@ class FailureContract:
         }
         assert (await run.snapshot()).failures == 1
 
+    async def test_a_failure_for_later_runs_the_rest_and_then_fails_the_run(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(step("a"), step("b", "a"), step("c"), step("d", "c"))
+
+        going_on = await run.run("a", Failed(b"first", OnFailure.LATER))
+        await run.run("c", Failed(b"second", OnFailure.LATER))
+
+        assert going_on.ended is None
+        snapshot = await run.snapshot()
+        assert (snapshot.status, snapshot.failed_step) == (RunStatus.FAILED, 0)
+        assert (snapshot.error, snapshot.failures) == (b"first", 2)
+        assert (await run.step("b")).status is StepStatus.SKIPPED
+
+    async def test_a_run_that_would_fail_later_may_be_cancelled(self, bench: StoreBench) -> None:
+        run = await bench.create(step("a"), step("b"))
+        await run.run("a", Failed(b"first", OnFailure.LATER))
+
+        await bench.store.cancel(run.run_id, "enough")
+
+        snapshot = await run.snapshot()
+        assert (snapshot.status, snapshot.reason) == (RunStatus.CANCELLED, "enough")
+        assert (snapshot.failed_step, snapshot.error) == (0, b"first")
+
     async def test_a_join_of_any_runs_if_one_branch_was_taken(self, bench: StoreBench) -> None:
         run = await bench.create(
             step("if"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from taskiq_flow.model.records import (
     Done,
     Failed,
+    Grant,
     RunFilter,
     RunStatus,
     WorkerRecord,
@@ -129,6 +130,16 @@ class NeighbourContract:
         assert grant
         assert finished.recorded
         assert await twin.ended_among([run.run_id]) == {run.run_id: RunStatus.COMPLETED}
+
+    async def test_a_twin_of_another_namespace_has_runs_of_its_own(self, bench: StoreBench) -> None:
+        there, again = [await bench.twin(namespace="elsewhere") for _ in range(2)]
+        here = await bench.create(step("a"), key="k")
+        run = await bench.create(step("a"), key="k", store=there)
+
+        assert await bench.store.find("k") == here.run_id
+        assert await there.find("k") == await again.find("k") == run.run_id
+        assert isinstance(await again.start(run.at("a"), "t"), Grant)
+        assert await bench.store.get(run.run_id) is None
 
     async def test_opening_again_changes_nothing(self, bench: StoreBench) -> None:
         run = await bench.create(step("a"))

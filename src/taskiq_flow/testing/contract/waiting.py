@@ -149,6 +149,20 @@ class WaitingContract:
 
         assert (await run.snapshot()).error == EVENT_TIMEOUT_ERROR
 
+    async def test_a_parked_slot_of_a_map_keeps_its_items(self, bench: StoreBench) -> None:
+        run = await bench.create(
+            step("m", kind=StepKind.MAP, slots=1), items={"m": [b"=a", b"=b", b"=c"]}
+        )
+        grant = await run.start("m")
+        taken = grant.items
+        await run.finish(grant, Parked())
+
+        assert await bench.wait(10 * LEASE) == []
+        await bench.store.resume(run.at("m"), "child ended")
+        again = await run.start("m")
+
+        assert (again.note, again.items) == ("child ended", taken)
+
     async def test_a_parked_slot_leaves_its_room_to_others(self, bench: StoreBench) -> None:
         run = await bench.create(step("a"), step("b"), max_parallel=1)
         grant = await run.start("a")

@@ -16,6 +16,13 @@ MOST_AT_ONCE = 200_000
 """Callbacks in one instant after which time is taken to stand still for ever."""
 
 
+class TimeStandsStillError(RuntimeError):
+    """Callbacks call each other for ever without time passing."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{MOST_AT_ONCE} callbacks ran and no time passed.")
+
+
 class Strand:
     """What one thread of a simulated process runs: all callbacks that were begun from it.
 
@@ -78,12 +85,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop whose clock jumps to the next timer as soon as nothing is ready.
 
     The same program does the same thing in the same order every time, if its random numbers do.
-    It has no sockets, signals or threads.
+    It has no sockets, signals or threads. ``callbacks`` counts what it has run.
     """
 
     def __init__(self, *, start: float = 1000.0) -> None:
         super().__init__()
         self.unhandled: list[str] = []
+        self.callbacks = 0
         self._now = start
         self._serial = 0
         self._soon: deque[Callback] = deque()
@@ -175,7 +183,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run until halted, until that moment, or until nothing is left to happen.
 
         Raises:
-            RuntimeError: Callbacks call each other for ever without time passing.
+            TimeStandsStillError: Callbacks call each other for ever without time passing.
         """
         self._halted = False
         asyncio._set_running_loop(self)
@@ -213,9 +221,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if strand is not None and strand.holds_back(handle):
                 continue
             handle.run()
+            self.callbacks += 1
             left -= 1
             if not left:
-                raise RuntimeError(f"{MOST_AT_ONCE} callbacks ran and no time passed.")
+                raise TimeStandsStillError
 
     # -- strands
 

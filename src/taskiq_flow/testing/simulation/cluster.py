@@ -14,13 +14,12 @@ from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.stores.base import StoreOptions
 from taskiq_flow.testing.simulation.broker import Queue
 from taskiq_flow.testing.simulation.checks import Violation
-from taskiq_flow.testing.simulation.clock import VirtualLoop
+from taskiq_flow.testing.simulation.clock import TimeStandsStillError, VirtualLoop
 from taskiq_flow.testing.simulation.faults import Dice, Fault, Rates, describe_faults, seeded
 from taskiq_flow.testing.simulation.link import Wire
 from taskiq_flow.testing.simulation.process import Client, Operator, Worker, World
 from taskiq_flow.testing.simulation.store import WatchedStore
 from taskiq_flow.testing.simulation.storms import Storms
-from taskiq_flow.testing.simulation.tasks import scenes
 from taskiq_flow.testing.simulation.verdict import explain_unrest, judge
 from taskiq_flow.testing.simulation.workload import Work, WorkloadMaker
 
@@ -32,7 +31,10 @@ QUEUE = "SimulatedBroker:"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How large a simulation is; times in seconds of virtual time."""
+    """How large a simulation is; times in seconds of virtual time.
+
+    One that runs more than ``most_callbacks`` counts as broken: something repeats itself for ever.
+    """
 
     lease_seconds: float = 4.0
     workers: int = 3
@@ -40,6 +42,7 @@ class Setting:
     faulty_seconds: float = 25.0
     patience_seconds: float = 600.0
     limited: float = 0.2
+    most_callbacks: int = 100_000
     rates: Rates = field(default_factory=Rates)
 
 
@@ -194,9 +197,20 @@ class Cluster:
 
     def _advance_until(self, seconds: float, reached: Callable[[], bool]) -> None:
         """Let time pass up to a moment, or until something is reached or seen to be wrong."""
-        end = self.began_at + seconds
-        while self.loop.time() < end and not reached() and not self.store.ledger.violations:
-            self.loop.run(min(self.loop.time() + 0.5, end))
+        end, ledger = self.began_at + seconds, self.store.ledger
+        while self.loop.time() < end and not reached() and not ledger.violations:
+            try:
+                self.loop.run(min(self.loop.time() + 0.5, end))
+            except TimeStandsStillError as error:
+                self._never_ends(str(error))
+                return
+            if self.loop.callbacks > self.setting.most_callbacks:
+                self._never_ends(f"{self.loop.callbacks} callbacks have run")
+
+    def _never_ends(self, why: str) -> None:
+        ledger = self.store.ledger
+        ledger.now = self.loop.time()
+        ledger.violated("A schedule comes to its end", why)
 
     def _is_quiet(self) -> bool:
         """Whether everything has come to its end, and everybody has noticed."""
@@ -221,7 +235,7 @@ class Cluster:
             thrown=self.dice.thrown,
         )
         self.loop.dispose()
-        scenes.clear()
+        self.world.forget()
         return report
 
 

@@ -75,7 +75,7 @@ class StoreLink(RunStore):
         self.cut_off = False
         self._operation = operation  # counts towards a death; False: it died before sending
 
-    def twin(self) -> StoreLink:
+    def twin(self, *, namespace: str | None = None) -> StoreLink:
         return self
 
     async def _ask(self, name: str, call: Call[T], tokens: Iterable[str] = ()) -> T:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
@@ -17,9 +17,9 @@ from taskiq_flow.codec import encode
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.lease import LeaseKeeper
-from taskiq_flow.engine.runtime import Runtime
+from taskiq_flow.engine.runtime import Runtime, runtimes
 from taskiq_flow.engine.sender import STEP_TASK
-from taskiq_flow.exceptions import RunNotFoundError, StoreError
+from taskiq_flow.exceptions import RunEndedError, RunNotFoundError, StoreError
 from taskiq_flow.middleware import PipelineMiddleware
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.testing.simulation.broker import Message, Queue, SimulatedBackend, SimulatedBroker
@@ -47,10 +47,17 @@ class World:
     works: dict[str, Workload]
     results: dict[str, list[TaskiqResult[Any]]]
     trace: Callable[[str], None]
+    brokers: list[SimulatedBroker] = field(default_factory=list[SimulatedBroker])
 
     @property
     def ledger(self) -> Ledger:
         return self.wire.store.ledger
+
+    def forget(self) -> None:
+        """Let go of all processes: an engine is kept as long as its broker, which it holds."""
+        for broker in self.brokers:
+            runtimes.pop(broker, None)
+        scenes.clear()
 
 
 @dataclass(slots=True)
@@ -135,6 +142,7 @@ class Process:
         self.broker.is_worker_process = is_worker
         middleware = PipelineMiddleware(self.link, config=world.config)
         self.broker.add_middlewares(middleware, RudeMiddleware(self))
+        world.brokers.append(self.broker)
         self.runtime = middleware.runtime
         self._make_repeatable(self.runtime)
 
@@ -253,9 +261,7 @@ class Worker(Process):
         super().__init__(world, name, is_worker=True)
         for work, function in FUNCTIONS.items():
             if work not in lacks:
-                # Not by register_task(), which reads the type hints each time.
-                task = AsyncTaskiqDecoratedTask[Any, Any](self.broker, work, function, {})
-                self.broker.local_task_registry[work] = task
+                self.broker.local_task_registry[work] = _task(self.broker, work, function)
         self.receiver = _receiver(self.broker, self.threads, most_at_once)
         self.free = asyncio.Semaphore(most_at_once)
         self.callbacks: list[asyncio.Task[None]] = []
@@ -347,6 +353,20 @@ class Worker(Process):
         }
 
 
+def _task(
+    broker: SimulatedBroker, work: Work, function: Callable[..., Any]
+) -> AsyncTaskiqDecoratedTask[Any, Any]:
+    """Make a task, and not by ``register_task``, which reads the type hints each time.
+
+    Taskiq (0.13) makes the function's name longer with each task that is made of it, and keeps
+    the names: those of thousands of workers would fill the memory.
+    """
+    name, qualified_name = function.__name__, function.__qualname__
+    task = AsyncTaskiqDecoratedTask[Any, Any](broker, work, function, {})
+    function.__name__, function.__qualname__ = name, qualified_name
+    return task
+
+
 _prepared: list[Receiver] = []
 
 
@@ -429,8 +449,9 @@ class Operator(Process):
         # Again and again: a store that failed over forgets an event too.
         while True:
             try:
-                if not await self.client.send_event(work.run_id, EVENT, payload_of(work)):
-                    return
+                await self.client.send_event(work.run_id, EVENT, payload_of(work))
+            except RunEndedError:
+                return
             except (StoreError, RunNotFoundError):
                 pass
             await asyncio.sleep(5.0)

@@ -1,0 +1,40 @@
+"""Values under keys, in memory, Redis or a database, behind one interface."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from taskiq_flow.storage.base import BaseStorageAdapter
+from taskiq_flow.storage.entry import StorageEntry
+from taskiq_flow.storage.factory import StorageAdapterFactory
+from taskiq_flow.storage.memory import InMemoryStorageAdapter
+from taskiq_flow.storage.prefix import PrefixedStorageAdapter
+from taskiq_flow.storage.rules import escape_pattern
+
+if TYPE_CHECKING:
+    from taskiq_flow.storage.encryption import EncryptedStorageAdapter
+    from taskiq_flow.storage.redis import RedisStorageAdapter
+    from taskiq_flow.storage.sql import SQLiteStorageAdapter
+
+__all__ = [
+    "BaseStorageAdapter",
+    "EncryptedStorageAdapter",
+    "InMemoryStorageAdapter",
+    "PrefixedStorageAdapter",
+    "RedisStorageAdapter",
+    "SQLiteStorageAdapter",
+    "StorageAdapterFactory",
+    "StorageEntry",
+    "escape_pattern",
+]
+
+_NEEDING_EXTRAS = {
+    "EncryptedStorageAdapter": "taskiq_flow.storage.encryption",
+    "RedisStorageAdapter": "taskiq_flow.storage.redis",
+    "SQLiteStorageAdapter": "taskiq_flow.storage.sql",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDING_EXTRAS:
+        return getattr(import_module(_NEEDING_EXTRAS[name]), name)
+    raise AttributeError(f"module 'taskiq_flow.storage' has no attribute {name!r}")

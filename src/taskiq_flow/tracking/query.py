@@ -1,0 +1,142 @@
+"""Which runs of a history are asked for, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from taskiq_flow.exceptions import TrackingQueryError
+from taskiq_flow.model.records import RunFilter, RunStatus
+from taskiq_flow.tracking.models import PipelineStatus, StatusPage
+
+_BEGINNING = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Each field narrows a history; times are those of the runs' creation, ``until`` excluded."""
+
+    status: RunStatus | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    pipeline_type: str | None = None
+    tag: str | None = None
+    name: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        pipeline_type: str | None = None,
+        tag: str | None = None,
+        name: str | None = None,
+    ) -> HistoryQuery:
+        """Check what a user asks for.
+
+        Raises:
+            TrackingQueryError: There is no such status, or a time has no zone.
+        """
+        for label, moment in (("since", since), ("until", until)):
+            if moment is not None and moment.tzinfo is None:
+                raise TrackingQueryError(
+                    label, moment, "has no time zone; use datetime.now(UTC) for example"
+                )
+        return cls(_status(status), since, until, pipeline_type, tag, name)
+
+    def as_filter(self) -> RunFilter:
+        """The same question for a run store."""
+        return RunFilter(
+            status=self.status,
+            name=self.name,
+            kind=self.pipeline_type,
+            tag=self.tag,
+            since=None if self.since is None else self.since.timestamp(),
+            until=None if self.until is None else self.until.timestamp(),
+        )
+
+    def matches(self, status: PipelineStatus) -> bool:
+        """Whether a record is asked for."""
+        created = created_at(status)
+        return (
+            self.status in (None, status.status)
+            and self.name in (None, status.name)
+            and self.pipeline_type in (None, status.pipeline_type)
+            and (self.tag is None or self.tag in status.tags)
+            and (self.since is None or created >= self.since)
+            and (self.until is None or created < self.until)
+        )
+
+
+def created_at(status: PipelineStatus) -> datetime:
+    """When a run began to be; records that users make themselves may not say."""
+    return status.created_at or status.started_at or _BEGINNING
+
+
+def record_key(status: PipelineStatus) -> str:
+    """What tells a record from all others, also from those of earlier runs of its name."""
+    return status.run_id or status.pipeline_id
+
+
+def page_of(
+    statuses: Iterable[PipelineStatus], query: HistoryQuery, *, limit: int, cursor: str | None
+) -> StatusPage:
+    """Sort, filter and cut records that were read whole."""
+    found = sorted(
+        (one for one in statuses if query.matches(one) and _is_behind(one, cursor)),
+        key=place,
+        reverse=True,
+    )
+    more = len(found) > limit
+    return StatusPage(found[:limit], cursor_after(found[limit - 1]) if more else None)
+
+
+def place(status: PipelineStatus) -> tuple[float, str]:
+    """Where a record stands in a listing; the greatest comes first."""
+    return created_at(status).timestamp(), record_key(status)
+
+
+def cursor_after(status: PipelineStatus) -> str:
+    """The cursor of a page that ends with this record."""
+    return "{!r} {}".format(*place(status))
+
+
+def place_of(cursor: str) -> tuple[float, str]:
+    """The place that a cursor stands for.
+
+    Raises:
+        TrackingQueryError: No page has given it.
+    """
+    moment, _, key = cursor.partition(" ")
+    try:
+        return float(moment), key
+    except ValueError:
+        raise TrackingQueryError("cursor", cursor, "is not the cursor of a page") from None
+
+
+def checked_limit(limit: int) -> int:
+    """A limit that a page can have.
+
+    Raises:
+        TrackingQueryError: It is below 1.
+    """
+    if limit < 1:
+        raise TrackingQueryError("limit", limit, "must be at least 1")
+    return limit
+
+
+def _is_behind(status: PipelineStatus, cursor: str | None) -> bool:
+    return cursor is None or place(status) < place_of(cursor)
+
+
+def _status(word: str | None) -> RunStatus | None:
+    if word is None:
+        return None
+    try:
+        return RunStatus(word.upper())
+    except ValueError:
+        known = ", ".join(status.value for status in RunStatus)
+        raise TrackingQueryError("status", word, f"is not one of {known}") from None
