@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import threading
 import token
 import tokenize
 import warnings
@@ -95,8 +96,13 @@ def measure_file(root: Path, path: str) -> FileMeasure:
     )
 
 
+# CPython 3.11 counts the depth of a syntax tree once for all threads of a process, and refuses one
+# that another thread's garbage collection cut into; the filters of `warnings` are shared as well.
+_one_at_a_time = threading.Lock()
+
+
 def _parse(source: bytes) -> ast.Module:
-    with warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings():
         # Old escapes and `is` with a literal: worth a warning to their authors, not to us.
         warnings.simplefilter("ignore")
         return ast.parse(source)
