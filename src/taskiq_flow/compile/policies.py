@@ -77,7 +77,9 @@ def retry_policy(
     Labels mean what they mean to Taskiq's retry middlewares, so ``max_retries`` counts all tries;
     a label that is not there leaves that field to the next in line.
     """
-    policy = default if options.retries is None else _of_options(options)
+    policy = default if options.retries is None else check_retry(_of_options(options))
+    if _POLICY_LABELS.isdisjoint(labels):
+        return policy  # that of most steps, and a long chain has many
     if isinstance(labels.get("retry_policy"), RetryPolicy):
         policy = labels["retry_policy"]
     wanted = _read(labels, "retry_on_error", _boolean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import multiprocessing
@@ -10,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -23,6 +25,17 @@ logger = logging.getLogger("taskiq_flow.engine")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@cache
+def settle_memory() -> None:
+    """Keep the garbage collector away from what a worker has loaded; once in a process.
+
+    Modules and classes stay until its end. Looking through them took 50 to 80 ms, in the middle of
+    whatever step was running.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def check_host() -> None:

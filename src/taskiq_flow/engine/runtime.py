@@ -22,6 +22,7 @@ from taskiq_flow.engine.children import cancel_children
 from taskiq_flow.engine.compensation import compensate_run
 from taskiq_flow.engine.dispatch import Budget, Dispatcher
 from taskiq_flow.engine.hooks import Hooks
+from taskiq_flow.engine.host import settle_memory
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
@@ -167,6 +168,8 @@ class Runtime:
         async def watched() -> Any:
             await self.open()
             self._begin_work()
+            if self.broker.is_worker_process:
+                settle_memory()
             self.dispatcher.stopping = False
             logger.info("Running the steps of queue %s.", ", ".join(own_queues(self.broker)))
             messages = listen()
