@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from taskiq.exceptions import NoResultError
 
 from taskiq_flow.engine.asking import ask
-from taskiq_flow.engine.ids import new_run_id, new_token
+from taskiq_flow.engine.ids import derived_run_id, new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.outcome import Try
 from taskiq_flow.exceptions import DuplicatePipelineError, RunNotFoundError, StoreError
@@ -158,7 +158,7 @@ class ResultCache:
             answer = await self._look(run_id, question)
             if answer is not None:
                 return answer
-        claim = await self._create(question)
+        claim = await self._create(question, run_id)
         if claim is None:
             return self._wait(question)
         if run_id is not None:
@@ -222,11 +222,15 @@ class ResultCache:
         age = question.now - (run.ended_at or 0.0)
         return None if question.ttl is not None and age >= question.ttl else Hit(value)
 
-    async def _create(self, question: Question) -> Claim | None:
-        """Begin an entry; None when another step was quicker."""
+    async def _create(self, question: Question, last: str | None) -> Claim | None:
+        """Begin an entry; None when another step was quicker.
+
+        Its id follows from the last one's, so that whoever saw the same last one can make only
+        this one: also when somebody else has made it, and computed its result, since.
+        """
         step = StepRecord(index=0, name="result", task=question.task, blob=b"", queue=QUEUE)
         new = NewRun(
-            run_id=new_run_id(),
+            run_id=derived_run_id(0.0, question.key, last),
             namespace=self.store.options.namespace,
             steps=(step,),
             plan=b"{}",
