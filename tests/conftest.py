@@ -2,7 +2,12 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# Contracts are tests that live in the package; their assertions explain themselves too. Here,
+# because whichever tests are collected first may import it.
+pytest.register_assert_rewrite("taskiq_flow.testing")
 
 pytest_plugins = ["tests.support.fixtures"]
 
