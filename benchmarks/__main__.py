@@ -13,11 +13,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.matrix import COMPARED, FULL, QUICK, Cell, Shape, Store, growth_cells, round_of
+from benchmarks.matrix import (
+    COMPARED,
+    FULL,
+    QUICK,
+    Cell,
+    Shape,
+    Store,
+    growth_cells,
+    listing_cells,
+    round_of,
+)
 from benchmarks.places import Servers, placed
-from benchmarks.results import Measured, Results
+from benchmarks.results import Asked, Measured, Results
 
-CELL_SECONDS = 180.0
+CELL_SECONDS = 300.0
 """A cell that takes longer is stopped, and reported as failed."""
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +83,11 @@ def _cells(options: argparse.Namespace, stores: Sequence[Store]) -> Iterator[tup
     for number in range(1 if options.quick else options.rounds):
         for cell in round_of(compared, chosen_stores, sizes, count=number == 0):
             yield number, cell
-    for cell in growth_cells(chosen_stores, quick=options.quick):
+    others = (
+        *growth_cells(chosen_stores, quick=options.quick),
+        *listing_cells(chosen_stores, quick=options.quick),
+    )
+    for cell in others:
         if cell.shape in chosen_shapes:
             yield 0, cell
 
@@ -106,7 +120,9 @@ async def _measure(cell: Cell, number: int, servers: Servers) -> Measured:
             _end_group(process.pid)
     if process.returncode:
         return Measured(cell, number, error=said.decode(errors="replace")[-3000:])
-    return Measured(cell, number, **json.loads(found))
+    facts = json.loads(found)
+    facts["asked"] = {name: Asked(*asked) for name, asked in facts.get("asked", {}).items()}
+    return Measured(cell, number, **facts)
 
 
 def _end_group(group: int) -> None:
@@ -126,7 +142,10 @@ def _show(measured: Measured, took: float) -> None:
     if measured.error is not None:
         value = f"FAILED: {measured.error}"
     else:
-        value = f"{measured.ms_per_step:8.3f} ms a step" + ("" if measured.ok else "  WRONG RESULT")
+        value = f"{measured.ms_per_step:8.3f} ms a step"
+        if measured.asked:
+            value = f"{measured.asked['page'].p50_ms:8.3f} ms a page"
+        value += "" if measured.ok else "  WRONG RESULT"
     print(f"{measured.round} {measured.cell.title:32} {value}  ({took:.1f} s)", file=sys.stderr)
 
 

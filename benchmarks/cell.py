@@ -12,14 +12,25 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from benchmarks import flow, plain
-from benchmarks.app import CELL, broker
+from benchmarks import flow, listing, plain
+from benchmarks.app import CELL, broker, peak_mib
 from benchmarks.counting import RedisCommands, statements
 from benchmarks.matrix import Shape, Side, Sizes, Store
 
 SIDES: dict[Side, ModuleType] = {Side.PLAIN: plain, Side.FLOW: flow}
 
 Work = Callable[[Sizes], Awaitable[bool | dict[str, Any]]]
+
+
+async def look() -> dict[str, Any]:
+    """Ask for what is stored; nothing runs."""
+    await broker.startup()
+    began = time.perf_counter()
+    facts = await listing.listing(CELL.sizes)
+    facts |= {"seconds": time.perf_counter() - began, "steps": CELL.sizes.stored}
+    facts["peak_mib"] = round(peak_mib(), 1)
+    await broker.shutdown()
+    return facts
 
 
 async def measure(side: ModuleType) -> dict[str, Any]:
@@ -84,6 +95,9 @@ def _worker() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    if CELL.shape is Shape.LISTING:
+        print(json.dumps(asyncio.run(look())))
+        sys.exit()
     with _worker():
         facts = asyncio.run(measure(SIDES[CELL.side]))
     print(json.dumps(facts))

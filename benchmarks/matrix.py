@@ -18,6 +18,7 @@ class Shape(StrEnum):
     MAP = "map"
     WIDE_MAP = "wide-map"  # a map that nothing follows: its size is all that changes
     LONG_CHAIN = "long-chain"  # timed step by step
+    LISTING = "listing"  # pages and counts of many ended runs
 
 
 COMPARED = (Shape.CHAIN, Shape.MANY, Shape.DIAMOND, Shape.MAP)
@@ -60,10 +61,11 @@ class Sizes:
     diamonds: int = 20
     items: int = 10_000
     window: int = 100
+    stored: int = 100_000
 
 
 FULL = Sizes()
-QUICK = Sizes(steps=20, runs=30, fan=10, diamonds=2, items=200, window=20)
+QUICK = Sizes(steps=20, runs=30, fan=10, diamonds=2, items=200, window=20, stored=300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,11 @@ class Cell:
 
     @property
     def title(self) -> str:
-        size = {Shape.WIDE_MAP: self.sizes.items, Shape.LONG_CHAIN: self.sizes.steps}
+        size = {
+            Shape.WIDE_MAP: self.sizes.items,
+            Shape.LONG_CHAIN: self.sizes.steps,
+            Shape.LISTING: self.sizes.stored,
+        }
         what = f"{self.shape} {size[self.shape]:,}" if self.shape in size else str(self.shape)
         return f"{what} {self.store} {self.side}{' in place' if self.in_place else ''}"
 
@@ -126,6 +132,12 @@ def round_of(
                 if store.reference is reference:
                     counted = count and store is not Store.MEMORY
                     yield Cell(shape, store, Side.FLOW, sizes, counted)
+
+
+def listing_cells(stores: Sequence[Store], *, quick: bool) -> Iterator[Cell]:
+    """The cells that ask each store for pages and counts of many ended runs."""
+    for store in stores:
+        yield Cell(Shape.LISTING, store, sizes=QUICK if quick else FULL)
 
 
 def growth_cells(stores: Sequence[Store], *, quick: bool) -> Iterator[Cell]:

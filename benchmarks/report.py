@@ -37,6 +37,7 @@ def sections(results: Results, surroundings: Mapping[str, str]) -> dict[str, str
         "targets": _targets(judged(results)),
         "shapes": _comparisons(results),
         "growth": _growth(results),
+        "listing": _listing(results),
     }
 
 
@@ -139,6 +140,24 @@ def _growth(results: Results) -> str:
     chains = [(_chain_title(one), *_chain_cost(one)) for one in results.long_chains()]
     head = ("run", "speed", "peak memory", "near its start, at its end")
     return _table(head, [*maps, *chains]) if maps or chains else ""
+
+
+def _listing(results: Results) -> str:
+    rows = [
+        (
+            STORES[one.cell.store],
+            f"{one.cell.sizes.stored:,}",
+            *(_asked(one, name) for name in ("page", "count", "overview")),
+            one.asked["page"].slowest,
+        )
+        for one in results.listings()
+    ]
+    head = ("store", "ended runs", "a page", "a count", "the overview's parts", "slowest page")
+    return _table(head, rows) if rows else ""
+
+
+def _asked(one: Measured, name: str) -> str:
+    return f"{one.asked[name].p50_ms:.1f} ms, at most {one.asked[name].max_ms:.0f} ms"
 
 
 def _chain_title(one: Measured) -> str:

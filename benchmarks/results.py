@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.matrix import Cell, Shape, Side, Store
+
+
+class Asked(NamedTuple):
+    """How long questions of one kind took, and which took longest."""
+
+    p50_ms: float
+    max_ms: float
+    slowest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,7 @@ class Measured:
     first_ms: float | None = None
     last_ms: float | None = None
     error: str | None = None
+    asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
 
     @property
     def ms_per_step(self) -> float:
@@ -88,6 +97,9 @@ class Results:
         """By size; the last of each that was measured."""
         found = {one.cell.sizes.items: one for one in self.of(Shape.WIDE_MAP, Store.REDIS)}
         return [found[items] for items in sorted(found)]
+
+    def listings(self) -> list[Measured]:
+        return [one for one in self.cells if one.cell.shape is Shape.LISTING and one.ok]
 
     def long_chains(self) -> list[Measured]:
         return [one for one in self.cells if one.cell.shape is Shape.LONG_CHAIN and one.ok]

@@ -25,6 +25,9 @@ MEMORY_GROWTH, TIME_GROWTH = 1.5, 1.3
 """Of a map 100 times as long, and of an item (or step) of a run 10 (or 100) times as long."""
 
 
+PAGE_MS = 50.0
+"""Of 50 of 100,000 ended runs, found by whatever there is to find them by."""
+
 JUDGED_STEPS = 1000
 """The ends of a shorter chain are over in milliseconds: what they cost is noise."""
 
@@ -41,7 +44,8 @@ class Verdict:
 
 def judged(results: Results) -> list[Verdict]:
     """Judge what was measured; wishes about something else are left out."""
-    return [*_ratios(results), *_round_trips(results), *_maps(results), *_chains(results)]
+    kinds = (_ratios, _round_trips, _maps, _chains, _pages)
+    return [verdict for kind in kinds for verdict in kind(results)]
 
 
 def _ratios(results: Results) -> Iterator[Verdict]:
@@ -85,6 +89,17 @@ def _chains(results: Results) -> Iterator[Verdict]:
                 f"time a step, end of a chain of {one.cell.sizes.steps:,} on {one.cell.store}{how}"
             )
             yield _growth(f"{what} against its start", one.last_ms / one.first_ms, TIME_GROWTH)
+
+
+def _pages(results: Results) -> Iterator[Verdict]:
+    for one in results.listings():
+        found = one.asked["page"]
+        what = f"{one.cell.store}, a page of 50 of {one.cell.sizes.stored:,} runs, median"
+        wanted = f"less than {PAGE_MS:g} ms"
+        yield Verdict(what, wanted, f"{found.p50_ms:.1f} ms", found.p50_ms < PAGE_MS)
+        what = f"{one.cell.store}, the slowest of all kinds of pages"
+        slowest = float(found.slowest.rpartition(": ")[2].removesuffix(" ms"))
+        yield Verdict(what, wanted, found.slowest, slowest < PAGE_MS)
 
 
 def _growth(what: str, ratio: float, most: float) -> Verdict:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 # because whichever tests are collected first may import it.
 pytest.register_assert_rewrite("taskiq_flow.testing")
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.leftover_check"]
 
 # No deadline: two cores shared with servers and worker processes make single examples slow.
 settings.register_profile(

@@ -48,7 +48,7 @@ export UV_PROJECT_ENVIRONMENT="$venv"
 case $level in
     dev) set -- --all-extras --group dev ;;
     # --inexact: it must not take the tools out of an environment that has them.
-    demo) set -- --inexact --extra sql --extra cli ;;
+    demo) set -- --inexact --extra sql --extra cli --extra dashboard ;;
     *) say "bootstrap.sh takes dev or demo, not $level."; exit 2 ;;
 esac
 say "Installing the locked Python packages ($level) ..."

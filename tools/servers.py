@@ -1,4 +1,4 @@
-"""Run a command beside private Redis, PostgreSQL, RabbitMQ and NATS servers.
+"""Run a command beside private Redis, PostgreSQL, RabbitMQ and NATS servers, and a Chromium.
 
     python tools/servers.py [--only redis,postgres] [--no-install] -- pytest tests/integration
 
@@ -6,6 +6,7 @@ The command finds the servers in TASKIQ_FLOW_TEST_REDIS_URL, ..._POSTGRES_URL, .
 ..._NATS_URL; a variable that is set beforehand is left as it is, and no such server is started.
 What is not on the machine is installed: from Debian when this runs as root, else as a wheel. A
 server that cannot be had is named, and its tests skip themselves; with CI=true that is a failure.
+The browser is only made sure of: its tests find it on the path.
 """
 
 import argparse
@@ -132,6 +133,8 @@ def _start(names: Sequence[str], *, may_install: bool, running: list[Server]) ->
         program = programs[name]
         if isinstance(program, str):
             return Row(name, problem=program)
+        if name not in SERVERS:
+            return Row(name, program.version, program.origin, str(program.executable))
         server = SERVERS[name](program)
         running.append(server)
         try:

@@ -17,6 +17,10 @@ if [ $# -gt 0 ]; then
     exec "$python" -m pytest -n "$workers" --dist worksteal "$@"
 fi
 failed=0
-attempt -n "$workers" --dist worksteal --ignore tests/chaos --ignore tests/integration/workers tests || failed=1
-attempt -n "$workers" --dist loadfile tests/chaos tests/integration/workers || failed=1
+slowest="--durations=25 --durations-min=2"
+attempt -n "$workers" --dist worksteal $slowest \
+    --ignore tests/chaos --ignore tests/integration/workers --ignore tests/integration/fastapi \
+    tests || failed=1
+attempt -n "$workers" --dist loadfile $slowest \
+    tests/chaos tests/integration/workers tests/integration/fastapi || failed=1
 exit $failed

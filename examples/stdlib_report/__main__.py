@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from taskiq import InMemoryBroker, async_shared_broker
 from examples.stdlib_report.cores import CoreMeter
 from examples.stdlib_report.job import STOPPED, Job, run
 from examples.stdlib_report.measure import FileMeasure
+from examples.stdlib_report.pages import dashboard_of
 from examples.stdlib_report.progress import Progress
 from examples.stdlib_report.screen import Heading, make_screen
 from taskiq_flow import PipelineContext, PipelineMiddleware
@@ -64,21 +66,27 @@ async def demo(options: argparse.Namespace) -> int:
     cores: int = options.cores
     job = Job(target=directory, limit=options.limit, most_at_once=2 * cores)
     state = directory / "runs.sqlite"
-    heading = Heading(
-        title=job.title,
-        facts=(
-            ("files", str(job.root), ""),
-            ("state", str(options.directory / state.name), "has every finished file"),
-            ("cores", f"{cores} processes", ""),
-            ("kill it", f"kill -9 {os.getpid()}", "at any moment; start it again, it goes on"),
-        ),
-    )
     progress = Progress()
     broker = make_broker(state, progress.saw, cores=cores)
     await broker.startup()
     try:
-        screen = make_screen(Console(), CoreMeter())
-        return await run(broker, job, screen, heading, progress, afresh=options.fresh)
+        async with dashboard_of(broker) if options.dashboard else nullcontext() as address:
+            heading = Heading(
+                title=job.title,
+                facts=(
+                    *((("watch it", address, ""),) if address else ()),
+                    ("files", str(job.root), ""),
+                    ("state", str(options.directory / state.name), "has every finished file"),
+                    ("cores", f"{cores} processes", ""),
+                    (
+                        "kill it",
+                        f"kill -9 {os.getpid()}",
+                        "at any moment; start it again, it goes on",
+                    ),
+                ),
+            )
+            screen = make_screen(Console(), CoreMeter())
+            return await run(broker, job, screen, heading, progress, afresh=options.fresh)
     finally:
         await broker.shutdown()
 
@@ -93,6 +101,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--fresh", action="store_true", help="give up a run that has not ended, and start anew"
     )
     parser.add_argument("--limit", type=int, help="measure a sample of so many files only")
+    parser.add_argument(
+        "--no-dashboard", dest="dashboard", action="store_false", help="serve no pages beside it"
+    )
     parser.add_argument(
         "--directory",
         type=Path,

@@ -1,5 +1,6 @@
 """Durable pipelines on Taskiq: kill any process, the run goes on."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from taskiq_flow import tracking
@@ -53,6 +54,7 @@ from taskiq_flow.execution_engine import ExecutionEngine
 from taskiq_flow.hooks import EventFilter, HookManager
 from taskiq_flow.limits import limit
 from taskiq_flow.map_reduce import MapReduce
+from taskiq_flow.metrics import MetricsCollector
 from taskiq_flow.middleware import PipelineMiddleware
 from taskiq_flow.middlewares import (
     CacheMiddleware,
@@ -66,6 +68,7 @@ from taskiq_flow.model.records import Limit
 from taskiq_flow.not_shipped import refusing
 from taskiq_flow.pipeline import DataflowPipeline, Pipeline
 from taskiq_flow.plan import RetryPolicy
+from taskiq_flow.scheduling import PipelineScheduler
 from taskiq_flow.sending import send_event
 from taskiq_flow.storage import (
     BaseStorageAdapter,
@@ -86,6 +89,7 @@ from taskiq_flow.tracking import (
 from taskiq_flow.visualization import DAGVisualizer, MermaidGenerator, visualize_pipeline
 
 if TYPE_CHECKING:
+    from taskiq_flow.api import PipelineVisualizationAPI, create_visualization_api
     from taskiq_flow.tracking import RedisPipelineStorage, SQLPipelineStorage
 
 __all__ = [
@@ -120,6 +124,7 @@ __all__ = [
     "Limit",
     "MapReduce",
     "MermaidGenerator",
+    "MetricsCollector",
     "NoCaseError",
     "Pipeline",
     "PipelineCancelledError",
@@ -127,10 +132,12 @@ __all__ = [
     "PipelineError",
     "PipelineMiddleware",
     "PipelineRetryMiddleware",
+    "PipelineScheduler",
     "PipelineStatus",
     "PipelineTask",
     "PipelineTimeoutError",
     "PipelineTrackingManager",
+    "PipelineVisualizationAPI",
     "RAMProfile",
     "RedisPipelineStorage",
     "RetryMiddleware",
@@ -154,6 +161,7 @@ __all__ = [
     "TrackingStorage",
     "TrackingStorageFactory",
     "calculate_exponential_backoff_delay",
+    "create_visualization_api",
     "get_all_pipeline_outputs",
     "get_pipeline_metadata",
     "get_task_by_output",
@@ -177,4 +185,6 @@ _refuse = refusing(__name__)
 def __getattr__(name: str) -> Any:
     if name in {"RedisPipelineStorage", "SQLPipelineStorage"}:  # these need extras
         return getattr(tracking, name)
+    if name in {"PipelineVisualizationAPI", "create_visualization_api"}:
+        return getattr(import_module("taskiq_flow.api"), name)
     return _refuse(name)

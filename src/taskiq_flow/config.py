@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,6 +26,16 @@ class StorageType(StrEnum):
     REDIS = "redis"
     SQLITE = "sqlite"
     SQLALCHEMY = "sqlalchemy"
+
+
+class AuthKind(StrEnum):
+    """Which way to log in must be set up, so that a missing setting is seen at the start."""
+
+    AUTO = "auto"  # any; without one a token is made
+    TOKEN = "token"  # noqa: S105 - a word
+    PASSWORD = "password"  # noqa: S105 - a word
+    API_KEY = "api_key"
+    JWT = "jwt"
 
 
 class TaskiqFlowConfig(BaseSettings):
@@ -99,6 +110,70 @@ class TaskiqFlowConfig(BaseSettings):
     )
     cache_redis_url: str | None = Field(
         default=None, description="Redis of the cache of plain tasks."
+    )
+    security_enabled: bool = Field(
+        default=True, description="Whether dashboard and API ask who is there."
+    )
+    auth_provider: AuthKind = Field(
+        default=AuthKind.AUTO,
+        description="The login that must be set up: auto (any), token, password, api_key or jwt.",
+    )
+    security_token: SecretStr | None = Field(
+        default=None, description="The token that logs an admin in; else one is made and logged."
+    )
+    security_users: dict[str, Any] = Field(
+        default_factory=dict[str, Any],
+        description="Users by name: {password: plain or of hash_password(), role, pipelines}.",
+    )
+    api_keys: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="API keys: {key: {role, pipelines, name}}."
+    )
+    jwt_secret: SecretStr | None = Field(
+        default=None, description="Secret of signed tokens (JWT), at least 32 bytes."
+    )
+    jwt_algorithm: str = Field(
+        default="HS256", description="The one algorithm that is taken: HS256, HS384 or HS512."
+    )
+    secret_key: SecretStr | None = Field(
+        default=None, description="Signs sessions; else made anew at each start."
+    )
+    session_seconds: float = Field(
+        default=8 * 3600.0, gt=0, description="How long a login of a browser holds."
+    )
+    login_rate: str = Field(
+        default="10/minute", description="How often a login may fail, by address and by name."
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(), description="Other sites whose pages may change something here."
+    )
+    require_https: bool = Field(
+        default=False, description="Refuse what does not come by https or wss."
+    )
+    pipeline_acls: dict[str, Any] = Field(
+        default_factory=dict[str, Any],
+        description="Who may read, execute, admin which pipelines: {glob: {read: [role or name]}}.",
+    )
+    rate_limit_enabled: bool = Field(
+        default=True, description="Whether the API counts requests, per identity."
+    )
+    rate_limit_default: str = Field(
+        default="1200/minute", description="How many requests to the API one identity has."
+    )
+    rate_limits: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Other rates by path glob: {'/runs/*/cancel': '10/minute'}.",
+    )
+    websocket_max_connections: int = Field(
+        default=100, ge=1, description="How many WebSockets and event streams one process serves."
+    )
+    websocket_heartbeat_seconds: float = Field(
+        default=20.0, gt=0, description="After so long without news a stream says it is alive."
+    )
+    websocket_max_subscriptions: int = Field(
+        default=100, ge=1, description="How many patterns one WebSocket may subscribe to."
+    )
+    audit_keep_seconds: float = Field(
+        default=90 * 24 * 3600.0, gt=0, description="How long it is kept who did what."
     )
     worker_name: str | None = Field(
         default=None, description="What this process is called in lists; else host and pid."

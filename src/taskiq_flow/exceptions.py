@@ -196,6 +196,18 @@ class InvalidTaskOptionError(ConfigurationError):
         super().__init__(f"{option.capitalize()} {rule}, not {value!r}.")
 
 
+class InvalidNameError(ConfigurationError):
+    """The name of a run, a tag or an event has what not every store can keep."""
+
+    def __init__(self, what: str, text: object, longest: int) -> None:
+        self.what, self.text = what, text
+        shown = repr(text[:40] + "…" if isinstance(text, str) and len(text) > 60 else text)
+        super().__init__(
+            f"{what} {shown} must be text of 1 to {longest:,} bytes of UTF-8, without NUL and "
+            f"lone surrogates; choose another one, or a hash of it."
+        )
+
+
 class InvalidOutputError(ConfigurationError):
     """The outputs of a graph contradict each other."""
 
@@ -768,4 +780,128 @@ class BacklogFullError(ConfigurationError):
         self.key, self.most = key, most
         super().__init__(
             f"Queue {key!r} is full: {most} runs wait already. Try again later, or raise its limit."
+        )
+
+
+class AmbiguousRunError(TaskiqFlowError, LookupError):
+    """The end of an id fits several runs."""
+
+    def __init__(self, ending: str, run_ids: Sequence[str]) -> None:
+        self.ending, self.run_ids = ending, tuple(run_ids)
+        super().__init__(
+            f"{len(run_ids)} runs have an id that ends with {ending!r}; give more of it: "
+            f"{', '.join(run_ids[:5])}."
+        )
+
+
+class OperationError(TaskiqFlowError):
+    """What an operator asked for cannot be shown or done here."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class SecurityError(TaskiqFlowError):
+    """Somebody may not do what they asked for."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class NotAuthenticatedError(SecurityError):
+    """Nobody is known to be asking: no valid token, key or session came along."""
+
+    def __init__(self, why: str = "no valid token, key or session came with it") -> None:
+        self.why = why
+        super().__init__(f"This needs a login: {why}.")
+
+
+class NotAllowedError(SecurityError, PermissionError):
+    """Somebody is known, and may not do this."""
+
+    def __init__(self, name: str, what: str, why: str) -> None:
+        self.name, self.what = name, what
+        super().__init__(f"{name} may not {what}: {why}.")
+
+
+class TooManyAttemptsError(SecurityError):
+    """Somebody asked too often."""
+
+    def __init__(self, what: str, retry_after_seconds: float) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(f"Too many {what}; try again in {retry_after_seconds:.0f} s.")
+
+
+class SecurityOptionError(ConfigurationError):
+    """An option of the security settings cannot work."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"{name}={reprlib.repr(value)} {rule}.")
+
+
+class NoStoreGivenError(ConfigurationError):
+    """The command line was asked about runs, and not told where they live."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No store was named, and no runs were started in this directory; give --store URL or "
+            "set TASKIQ_FLOW_STORE_URL, for example redis://localhost:6379/0 or sqlite:///runs.db."
+        )
+
+
+class TargetError(ConfigurationError):
+    """What the command line was to run or draw could not be had."""
+
+    def __init__(self, target: str, why: str, fix: str) -> None:
+        self.target, self.why, self.fix = target, why, fix
+        super().__init__(f"{target!r} cannot be used: {why}. {fix}")
+
+
+class BrokerUnavailableError(TaskiqFlowError, ConnectionError):
+    """A broker did not start: its server does not answer, or refuses."""
+
+    def __init__(self, broker: str, why: str) -> None:
+        self.broker, self.why = broker, why
+        super().__init__(
+            f"The broker {broker} cannot be used ({why}); check its address, and that its server "
+            f"runs."
+        )
+
+
+class BadInputError(ConfigurationError):
+    """An input was given on the command line in a form that cannot be read."""
+
+    def __init__(self, option: str, text: str, rule: str) -> None:
+        self.option, self.text = option, text
+        super().__init__(f"{option} {reprlib.repr(text)} {rule}.")
+
+
+class ScheduleError(ConfigurationError):
+    """A schedule cannot be; nothing was stored."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"The schedule's {name} {value!r} {rule}.")
+
+
+class JobNotFoundError(TaskiqFlowError, LookupError):
+    """There is no scheduled job of this id."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"There is no scheduled job {job_id!r}; `list_jobs()` shows those that there are "
+            f"(a job that is to run once goes when it has run)."
+        )
+
+
+class DuplicateJobError(ConfigurationError):
+    """A job of this id is scheduled already, and was not to be replaced."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"A job {job_id!r} is scheduled already; choose another job_id, or let "
+            f"replace_existing=True change it."
         )

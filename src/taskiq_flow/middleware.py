@@ -20,6 +20,7 @@ from taskiq.utils import maybe_awaitable
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.engine import client
+from taskiq_flow.engine.hooks import StepMiddleware
 from taskiq_flow.engine.host import check_host, prepare_broker, store_url_of, use_processes
 from taskiq_flow.engine.invoke import labels_for_steps, outer_labels
 from taskiq_flow.engine.runtime import Runtime, runtimes
@@ -28,6 +29,7 @@ from taskiq_flow.engine.tracked import TrackedRuns
 from taskiq_flow.exceptions import ConfigurationError, NoStoreError
 from taskiq_flow.hooks import HookManager
 from taskiq_flow.hooks.feed import HookFeed
+from taskiq_flow.metrics import MetricsCollector, MetricsMiddleware
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.factory import make_store, store_options
 from taskiq_flow.tracking import PipelineTrackingManager
@@ -51,6 +53,7 @@ class PipelineMiddleware(TaskiqMiddleware):
         tracking: A manager that follows every run of the namespace from this process;
             ``tracking_manager`` is the same.
         hook_manager: Hooks that this process tells of every run of the namespace.
+        metrics_collector: Where to measure; the same as a `MetricsMiddleware` with it.
         config: Settings; keyword ``settings`` override single ones, for example
             ``lease_seconds=2``.
 
@@ -69,6 +72,7 @@ class PipelineMiddleware(TaskiqMiddleware):
         tracking: PipelineTrackingManager | None = None,
         tracking_manager: PipelineTrackingManager | None = None,
         hook_manager: HookManager | None = None,
+        metrics_collector: MetricsCollector | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -86,6 +90,7 @@ class PipelineMiddleware(TaskiqMiddleware):
         self.config = config
         self.tracking = tracking or tracking_manager
         self.hook_manager = hook_manager
+        self.metrics_collector = metrics_collector
         self._store = store
         self._executor, self._max_processes = executor, max_processes
 
@@ -104,6 +109,8 @@ class PipelineMiddleware(TaskiqMiddleware):
             self.tracking.attach(broker, every_run=True)
         if self.hook_manager is not None:
             HookFeed.of(broker).hear_all(self.hook_manager)
+        if self.metrics_collector is not None:
+            broker.add_middlewares(MetricsMiddleware(self.metrics_collector))
 
     def _make_runtime(self, broker: AsyncBroker) -> None:
         check_host()
@@ -117,7 +124,10 @@ class PipelineMiddleware(TaskiqMiddleware):
         prepare_broker(broker)
         if self._executor == "process":
             use_processes(broker, self._max_processes)
-        _register_step_task(broker, runtime)
+        _register_step_task(broker)
+        for middleware in broker.middlewares:
+            if isinstance(middleware, StepMiddleware):
+                middleware.join(runtime)
 
     def _make_store(self, broker: AsyncBroker) -> RunStore:
         if isinstance(self._store, RunStore):
@@ -192,8 +202,10 @@ class _Hooks:
                 logger.exception("on_step_%s of %s failed", name, type(middleware).__name__)
 
 
-def _register_step_task(broker: AsyncBroker, runtime: Runtime) -> None:
+def _register_step_task(broker: AsyncBroker) -> None:
     async def step(slots: Any, context: Context = TaskiqDepends()) -> None:  # noqa: B008 - Taskiq's way
+        # By its broker: Taskiq keeps this function for ever, and the engine would stay with it.
+        runtime = runtimes[context.broker]
         await runtime.open()
         runtime.dispatcher.runner.invoker.adopt_receiver()
 

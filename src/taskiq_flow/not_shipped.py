@@ -11,13 +11,25 @@ _FEED = "the event feed: `async for event in task.events()`"
 _PARALLEL = "max_parallel, limit=, and `taskiq worker --max-async-tasks`"
 _CODEC = "values of the documented types, or register_codec() for your own"
 _PROFILER = "the profiler of your choice around the worker; durations are in task.get_status()"
+_SOCKETS = "create_visualization_api(broker), which serves WebSockets at /ws and /ws/{id}"
+_BACKEND = "SqliteBackend, RedisBackend, PostgresBackend, or the URL of a run store"
 
 REPLACED: dict[str, dict[str, str]] = {
     "taskiq_flow": {
         "TransportMiddleware": _FEED,
+        "setup_websocket_bridge": _SOCKETS,
         "JobPersistenceManager": "a run store, see PipelineMiddleware(store=...)",
         "LabelBasedScheduler": "PipelineScheduler",
         "ResourceAwareWorkerPool": _PARALLEL,
+    },
+    "taskiq_flow.scheduling": {
+        "JobPersistenceManager": "PipelineScheduler(broker, store=...), which stores its jobs",
+        "LabelBasedScheduler": "PipelineScheduler, or pipeline.schedule_with_labels()",
+    },
+    "taskiq_flow.scheduling.storage": {
+        "JobPersistenceManager": "PipelineScheduler(broker, store=...), which stores its jobs",
+        "PipelineExecution": "the runs with the tag schedule:<job id>",
+        "SchedulerJob": "ScheduledJob, which get_job() and list_jobs() return",
     },
     "taskiq_flow.transport": {
         "TransportMiddleware": _FEED,
@@ -37,6 +49,16 @@ REPLACED: dict[str, dict[str, str]] = {
     },
     "taskiq_flow.integration": {
         "DAGViewer": "DAGVisualizer(dag).to_svg(), or the dashboard",
+    },
+    "taskiq_flow.integration.websocket": {
+        "PipelineWebSocketServer": _SOCKETS,
+        "get_websocket_server": _SOCKETS,
+        "setup_websocket_bridge": _SOCKETS,
+    },
+    "fastapi_taskflow": {"SnapshotBackend": _BACKEND},
+    "fastapi_taskflow.backends": {
+        "SnapshotBackend": _BACKEND,
+        "MySQLBackend": "PostgresBackend, SqliteBackend or RedisBackend",
     },
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeAlias, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, cast
 
+from taskiq_flow.codec.facts import read_facts, write_facts
 from taskiq_flow.model.records import Join, Limit, OnFailure, StepKind, StepRecord
 from taskiq_flow.model.retry import NO_RETRY, RetryPolicy
 
@@ -101,8 +102,10 @@ class MapSpec:
     skip_errors: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PlanStep:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class PlanStep(NamedTuple):
     """One step: which task, with what, after which others, under which policies.
 
     ``after`` are the steps that must have ended first, those whose values it takes included.
@@ -115,7 +118,7 @@ class PlanStep:
     args: tuple[Binding, ...] = ()
     kwargs: tuple[tuple[str, Binding], ...] = ()
     after: tuple[int, ...] = ()
-    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, Any] = _NOTHING
     kind: StepKind = StepKind.TASK
     map: MapSpec | None = None
     retry: RetryPolicy = NO_RETRY
@@ -130,7 +133,7 @@ class PlanStep:
     lost_most: int = 8
     context: tuple[str, ...] = ()
     builtin: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = _NOTHING
 
 
 @dataclass(frozen=True)
@@ -155,20 +158,26 @@ class Plan:
         for index, step in enumerate(self.steps):
             for dependency in step.after:
                 successors[dependency].append(index)
+        head = write_facts({"plan": {"kind": self.kind, "name": self.name}})[:-1]
         return tuple(
-            _record(self, index, step, tuple(successors[index]))
-            for index, step in enumerate(self.steps)
+            # The blob is what a worker needs of a step: the same bytes in every run of this plan,
+            # so it is parsed once.
+            _record(index, step, tuple(after), b'%b,"index":%d,%b' % (head, index, text[1:]))
+            for index, (step, text, after) in enumerate(
+                zip(self.steps, self._step_texts, successors, strict=True)
+            )
         )
 
     @cached_property
     def stored(self) -> bytes:
         """The JSON that is stored with each run."""
-        return json.dumps(plan_to_json(self), separators=(",", ":")).encode()
+        facts = write_facts({**_plan_facts(self), "steps": []})
+        return b"".join((facts[:-2], b",".join(self._step_texts), b"]}"))
 
     @cached_property
-    def steps_json(self) -> tuple[dict[str, Any], ...]:
-        """The steps as JSON, which stands in the stored plan and in each step's own record."""
-        return tuple(step_to_json(step) for step in self.steps)
+    def _step_texts(self) -> tuple[bytes, ...]:
+        """The steps as text, which stands in the stored plan and in each step's own record."""
+        return tuple(write_facts(step_to_json(step)) for step in self.steps)
 
     @cached_property
     def is_followed(self) -> bool:
@@ -181,7 +190,7 @@ class Plan:
         return sources_of(self.result)
 
 
-def _record(plan: Plan, index: int, step: PlanStep, successors: tuple[int, ...]) -> StepRecord:
+def _record(index: int, step: PlanStep, successors: tuple[int, ...], blob: bytes) -> StepRecord:
     bindings = (*step.args, *(binding for _, binding in step.kwargs))
     sources = dict.fromkeys(key for binding in bindings for key in sources_of(binding))
     items_from: int | None = None
@@ -194,7 +203,7 @@ def _record(plan: Plan, index: int, step: PlanStep, successors: tuple[int, ...])
         index=index,
         name=step.name,
         task=step.task,
-        blob=_blob(plan, index),
+        blob=blob,
         successors=successors,
         need=len(step.after),
         sources=tuple(sources),
@@ -210,16 +219,6 @@ def _record(plan: Plan, index: int, step: PlanStep, successors: tuple[int, ...])
         on_failure=step.on_failure,
         limits=step.limits,
     )
-
-
-def _blob(plan: Plan, index: int) -> bytes:
-    """What a worker needs of a step; the same bytes in every run, so it is parsed once."""
-    facts: dict[str, Any] = {
-        "plan": {"kind": plan.kind, "name": plan.name},
-        "index": index,
-        **plan.steps_json[index],
-    }
-    return json.dumps(facts, separators=(",", ":")).encode()
 
 
 # --- JSON -------------------------------------------------------------------------------------
@@ -350,6 +349,10 @@ _DEFAULTS: dict[str, Any] = {
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Turn a plan into JSON."""
+    return {**_plan_facts(plan), "steps": [step_to_json(step) for step in plan.steps]}
+
+
+def _plan_facts(plan: Plan) -> dict[str, Any]:
     return {
         "version": PLAN_VERSION,
         "kind": plan.kind,
@@ -357,13 +360,12 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "inputs": list(plan.inputs),
         "result": binding_to_json(plan.result),
         "outputs": [[name, binding_to_json(source)] for name, source in plan.outputs],
-        "steps": plan.steps_json,
     }
 
 
 def load_plan(stored: bytes) -> Plan:
     """Read a plan back from what is stored with a run."""
-    data = json.loads(stored)
+    data = read_facts(stored)
     return Plan(
         kind=data["kind"],
         name=data["name"],

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from taskiq import AsyncBroker, AsyncResultBackend, AsyncTaskiqTask, TaskiqResult
 
+from taskiq_flow.display import shown
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.forks import Changes
 from taskiq_flow.engine.results import RunOutcome
@@ -74,6 +75,7 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         with_logs: bool = False,
         *,
         raise_on_error: bool | None = None,
+        progress: bool = False,
     ) -> TaskiqResult[T]:
         """Wait for the end of the run and return its result.
 
@@ -81,7 +83,11 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         for ever. With ``raise_on_error=True`` a failed step's own exception is raised (where its
         type may be rebuilt), with False a failure is returned as ``result.is_err``.
 
+        ``progress=True`` shows the steps meanwhile: live on a terminal's standard error or in a
+        notebook, as a line now and then elsewhere. It changes nothing about the wait.
+
         Raises:
+            MissingExtraError: ``progress`` was wanted, and rich is not installed.
             PipelineTimeoutError: The run was still going; it goes on.
             PipelineError: The run failed or was cancelled; ``__cause__`` is the step's exception.
             RunNotFoundError: There is no such run (any more).
@@ -89,7 +95,9 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         del check_interval, with_logs
         limit = timeout if timeout > 0 else None
         run_id = await self._resolve()
-        if await self._client.wait(run_id, timeout_seconds=limit) is None:
+        async with shown(self._client, run_id) if progress else contextlib.nullcontext():
+            ended = await self._client.wait(run_id, timeout_seconds=limit)
+        if ended is None:
             raise PipelineTimeoutError(
                 f"Pipeline {self.task_id} was still going after {timeout:g} s; it goes on.",
                 timeout=timeout,

@@ -12,7 +12,6 @@ LONGER: dict[str, str] = {
     "taskiq_flow/model/records.py": "the one vocabulary of stores and engine; most of it is words",
     "taskiq_flow/model/transitions.py": "the whole rule in one place is what makes it checkable",
     "taskiq_flow/stores/memory.py": "one store, one lock; its seam is the engine's outbox (next)",
-    "taskiq_flow/engine/work.py": "plain steps and items of a map; the maps move out next",
     "taskiq_flow/testing/simulation/process.py": "one simulated process with all its ways to die",
 }
 

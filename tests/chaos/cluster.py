@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.tree import LEAN, ROOT
 
 
 @dataclass
@@ -114,7 +114,7 @@ def cluster(directory: Path, *options: str, **settings: str) -> Iterator[Cluster
     names = {f"CHAOS_{name.upper()}": value for name, value in settings.items()}
     made = Cluster(directory, {**os.environ, **names}, options)
     made.environment["CHAOS_LOG"] = str(made.log)
-    made.environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+    made.environment["PYTHONPATH"] = os.pathsep.join((str(LEAN), str(ROOT), str(ROOT / "src")))
     try:
         yield made
     finally:

@@ -15,6 +15,7 @@ from taskiq_flow.storage import (
     RedisStorageAdapter,
     SQLiteStorageAdapter,
 )
+from taskiq_flow.storage.beside import adapter_beside
 from taskiq_flow.testing import StorageAdapterContract
 
 
@@ -51,6 +52,12 @@ class Atomic(StorageAdapterContract):
         assert ever.remaining_ttl() is None
         assert await adapter.get_entry("c") is None
 
+    async def test_of_many_that_add_a_value_one_does(self, adapter: BaseStorageAdapter) -> None:
+        won = await asyncio.gather(*(adapter.add("a", n) for n in range(8)))
+
+        assert won.count(True) == 1
+        assert await adapter.get("a") == won.index(True)
+
 
 class TestMemory(Atomic):
     @pytest.fixture
@@ -83,6 +90,18 @@ class TestRedis(Atomic):
         async with RedisStorageAdapter(
             redis_url, ttl_seconds=None, key_prefix=f"[{namespace}]*?\\:"
         ) as adapter:
+            yield adapter
+            for key in await adapter.keys():
+                await adapter.delete(key)
+
+
+@pytest.mark.redis
+class TestBesideRunsInRedis(Atomic):
+    """Not as a user would make it: its keys are in an index."""
+
+    @pytest.fixture
+    async def adapter(self, redis_url: str, namespace: str) -> AsyncIterator[BaseStorageAdapter]:
+        async with adapter_beside(redis_url, purpose="a", namespace=namespace) as adapter:
             yield adapter
             for key in await adapter.keys():
                 await adapter.delete(key)

@@ -207,6 +207,21 @@ async def test_an_error_is_not_kept() -> None:
     assert calls.seen == [1, 1]
 
 
+async def test_an_error_is_kept_where_the_label_says_so() -> None:
+    calls = Calls()
+
+    for _ in range(2):
+        failed = await calls.call("note", 1, True, cache_ttl=60, cache_errors=True)
+        good = await calls.call("note", 2, cache_ttl=60, cache_errors="true")
+        assert (type(failed.error), str(failed.error)) == (ValueError, "no")
+        assert good.return_value == [2]
+    assert calls.seen == [1, 2]
+
+    # Kept apart from what a call without the label gets.
+    assert (await calls.call("note", 1, True, cache_ttl=60)).is_err
+    assert calls.seen == [1, 2, 1]
+
+
 async def test_a_sync_task_and_a_bad_label_run_without_the_cache(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

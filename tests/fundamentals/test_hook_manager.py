@@ -15,6 +15,7 @@ from taskiq_flow import (
     Pipeline,
     PipelineError,
     PipelineMiddleware,
+    PipelineTrackingManager,
 )
 from taskiq_flow.exceptions import InvalidTaskOptionError
 from taskiq_flow.hooks import (
@@ -27,6 +28,7 @@ from taskiq_flow.hooks import (
     StepCompleteEvent,
     StepErrorEvent,
     StepStartEvent,
+    TrackingEventBroadcaster,
 )
 from tests.integration.workers.harness import eventually
 
@@ -289,3 +291,27 @@ def test_what_is_no_hook_is_refused() -> None:
     assert not manager.remove_hook(logging)
     with pytest.raises(InvalidTaskOptionError, match="Hooks must be a HookManager"):
         Pipeline(InMemoryBroker()).with_hooks(Noting)
+
+
+async def test_a_broadcaster_tells_hooks_of_the_runs_that_tracking_hears_of(
+    broker: InMemoryBroker,
+) -> None:
+    noting, tracking = Noting(), PipelineTrackingManager().with_auto_storage(broker)
+    broadcaster = TrackingEventBroadcaster(tracking, HookManager().add_hook(noting))
+    tracking.add_listener(broadcaster.on_status_update)
+    pipeline = make_chain(broker).with_id("one")
+    task = await pipeline.kiq(60)
+    events = await noting.of_one_run()
+
+    assert [type(event) for event in events] == [
+        PipelineStartEvent,
+        StepStartEvent,
+        StepCompleteEvent,
+        StepStartEvent,
+        StepErrorEvent,
+        PipelineErrorEvent,
+    ]
+    assert {(event.pipeline_id, event.run_id) for event in events} == {("one", task.run_id)}
+    assert (events[2].step_name, events[2].result) == ("double", 120)
+    assert "120 is too much" in str(events[4].error)
+    assert (events[5].failed_step, events[5].status) == ("refuse", "FAILED")

@@ -16,7 +16,12 @@ from taskiq_flow import (
     Task,
     send_event,
 )
-from taskiq_flow.exceptions import BadArgumentsError, ConfigurationError, InvalidTaskOptionError
+from taskiq_flow.exceptions import (
+    BadArgumentsError,
+    ConfigurationError,
+    InvalidNameError,
+    InvalidTaskOptionError,
+)
 from taskiq_flow.middleware import PipelineMiddleware
 
 
@@ -163,7 +168,7 @@ def test_a_time_that_makes_no_sense_is_refused_at_once(
         Pipeline(broker).sleep(seconds)
     with pytest.raises(InvalidTaskOptionError, match="Timeout must be"):
         Pipeline(broker).wait_for("go", timeout=seconds)
-    with pytest.raises(InvalidTaskOptionError, match="Event must be a name"):
+    with pytest.raises(InvalidNameError, match=r"Event .* must be text of 1 to"):
         Pipeline(broker).wait_for("")
 
 

@@ -1,19 +1,23 @@
 """What only PostgreSQL has: a server that goes away, commits out of order, deadlocks."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy.sql import ClauseElement
 
+from benchmarks.bulk import load_together
 from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.model.records import Done, Grant, Limit, Refusal, RunStatus
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore
+from taskiq_flow.stores.sql import SqlRunStore, listings, postgres
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import QUEUE, error_of, new_token
+from tests.support.ways import WAYS, fields_of
 from tools.servers import PostgresServer
 
 pytestmark = pytest.mark.postgres
@@ -273,6 +277,42 @@ async def test_the_feed_can_be_read_in_pieces_of_any_size(bench: StoreBench, lim
 
 
 # -- values
+
+
+async def test_every_way_to_list_and_count_runs_is_an_index(
+    own: StoreBench, own_postgres: PostgresServer
+) -> None:
+    """In a table of ordinary size, about which the server knows what it usually knows."""
+    numbers = range(2000)
+    facts = [{"name": f"n{n % 50}", "kind": f"k{n % 5}", "tags": (f"t{n % 50}",)} for n in numbers]
+    runs = [own.draft(step("a"), done={0: b"1"}, **some).new for some in facts]
+    statuses = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+    assert isinstance(own.store, SqlRunStore)
+    await own.store.open()
+    ended = [(run, statuses[n % 3], b"error") for n, run in enumerate(runs)]
+    await load_together(own.store, ended)
+    async with connection_to(own_postgres.url) as connection:
+        await connection.execute("ANALYZE")
+        await connection.execute(postgres.SESSION)
+        for which, way, index in WAYS:
+            asked = fields_of(which)
+            for goes_on in (False, True):
+                told = await plan_of(connection, listings.listing(asked, way, goes_on=goes_on))
+                assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
+                assert "Seq Scan" not in told
+                assert (" Sort " in told) == (not way.is_by_age), told
+            told = await plan_of(connection, listings.counting(asked, way))
+            assert " using taskiq_flow_" in told
+            assert "Seq Scan" not in told
+
+
+async def plan_of(connection: Any, statement: ClauseElement) -> str:
+    compiled = postgres.compile_statement(statement)
+    given = ", ".join(["'1'"] * len(compiled.names))
+    await connection.execute(f"PREPARE way AS {compiled.sql}")
+    plan = await connection.fetch(f"EXPLAIN EXECUTE way({given})")
+    await connection.execute("DEALLOCATE way")
+    return "\n".join(row[0] for row in plan)
 
 
 async def test_a_text_that_postgres_cannot_hold_is_stored_without_the_character(

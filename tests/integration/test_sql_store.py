@@ -332,7 +332,7 @@ async def test_old_runs_are_purged_in_several_short_transactions(
     rest = await bench.store.purge(before=bench.clock() + 1)
 
     assert (purged, rest) == (220, 10)
-    assert statements["execute"] == 4 * len((*schema.BELONGINGS, schema.run))
+    assert statements["execute"] == 4 * len((*schema.BELONGINGS, schema.run, schema.tick))
     assert await going.status() is RunStatus.PENDING
 
 

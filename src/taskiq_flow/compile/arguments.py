@@ -62,6 +62,23 @@ def bind_call(step: str, use: TaskUse, info: TaskInfo, given: Given) -> Call:
     return matching.match(positional, named, given)
 
 
+class Calls:
+    """The calls of one chain; a task that it uses many times is matched once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[TaskInfo, Call]] = {}
+
+    def bind(self, step: str, use: TaskUse, info: TaskInfo, given: Given) -> Call:
+        """The same as `bind_call`, and as dear only for what is bound besides one value."""
+        if len(given.values) != 1 or given.named or use.args or use.kwargs or use.param_name:
+            return bind_call(step, use, info, given)
+        known = self._known.get(id(info))
+        if known is None:
+            known = self._known[id(info)] = (info, bind_call(step, use, info, given))
+        value, like = given.values[0], known[1]
+        return Call((value,) if like.args else (), tuple((name, value) for name, _ in like.kwargs))
+
+
 class _Matching:
     def __init__(self, step: str, task_name: str, info: TaskInfo) -> None:
         assert info.func is not None

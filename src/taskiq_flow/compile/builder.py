@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from taskiq_flow.compile.arguments import Call
 from taskiq_flow.compile.builtin import PREFIX, StepOption
@@ -27,6 +27,14 @@ class Labelled(Protocol):
     def labels(self) -> Mapping[str, Any]: ...
 
 
+class _Kept(NamedTuple):
+    """The step of a task as its first use made it, for further uses with the same labels."""
+
+    info: TaskInfo
+    labels: Mapping[str, Any]
+    step: PlanStep
+
+
 @dataclass(slots=True)
 class PlanBuilder:
     """Steps in the order in which they are added; each may use those before it.
@@ -41,6 +49,7 @@ class PlanBuilder:
     outputs: list[tuple[str, Source]] = field(default_factory=list[tuple[str, Source]])
     _uses: dict[str, int] = field(default_factory=dict[str, int])
     _infos: dict[int, TaskInfo] = field(default_factory=dict[int, TaskInfo])
+    _kept: dict[int, _Kept] = field(default_factory=dict[int, "_Kept"])
 
     def read(self, use: TaskUse) -> TaskInfo:
         """What a task takes and gives; read once, however often a long chain uses it."""
@@ -73,17 +82,39 @@ class PlanBuilder:
         is_output: bool = True,
     ) -> int:
         """Add a step that runs a task, and return its place in the plan."""
-        labels = {**self.policies.labels, **use.labels}
-        default = self.policies.retry_over(self.routing.retry)
         names = info.outputs if info.multiple_outputs and spec is None else ()
-        limits = step_limits(use.task_name, info.options, self.policies.limits)
-        spec = None if spec is None else useful_slots(spec, limits)
-        step = PlanStep(
+        if spec is None and options is None:
+            # A long chain may use one task many times: only its place is new.
+            kept = self._kept.get(id(info))
+            if kept is None or kept.labels != use.labels:
+                kept = self._kept[id(info)] = _Kept(info, use.labels, self._step(use, info, names))
+            step = kept.step
+        else:
+            step = self._step(use, info, names, spec, options)
+        step = step._replace(
             name=name,
-            task=use.task_name,
             args=call.args,
             kwargs=call.kwargs,
-            after=_after(after, (*call.args, *(b for _, b in call.kwargs)), spec),
+            after=_after(after, (*call.args, *(b for _, b in call.kwargs)), step.map),
+        )
+        return self._append(step, names, is_output=is_output)
+
+    def _step(
+        self,
+        use: TaskUse,
+        info: TaskInfo,
+        names: Sequence[str],
+        spec: MapSpec | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> PlanStep:
+        """A step of a task, but for its name, its place and its arguments."""
+        labels = {**self.policies.labels, **use.labels}
+        default = self.policies.retry_over(self.routing.retry)
+        limits = step_limits(use.task_name, info.options, self.policies.limits)
+        spec = None if spec is None else useful_slots(spec, limits)
+        return PlanStep(
+            name="",
+            task=use.task_name,
             labels=step_labels(labels),
             kind=StepKind.TASK if spec is None else StepKind.MAP,
             map=spec,
@@ -100,7 +131,6 @@ class PlanBuilder:
                 **(options or {}),
             },
         )
-        return self._append(step, names, is_output=is_output)
 
     def add_builtin(
         self,
@@ -132,11 +162,11 @@ class PlanBuilder:
 
     def change(self, index: int, **facts: Any) -> None:
         """Change fields of a step by what was added after it."""
-        self.steps[index] = replace(self.steps[index], **facts)
+        self.steps[index] = self.steps[index]._replace(**facts)
 
     def under(self, policies: Policies, on_failure: OnFailure) -> PlanBuilder:
         """The same plan, for steps under other policies."""
-        return replace(self, policies=policies, on_failure=on_failure)
+        return replace(self, policies=policies, on_failure=on_failure, _kept={})
 
     def plan(self, kind: str, result: Binding, inputs: Sequence[str], name: str) -> Plan:
         return Plan(

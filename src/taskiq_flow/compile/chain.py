@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskiq_flow.compile.arguments import Given, bind_call
+from taskiq_flow.compile.arguments import Calls, Given, bind_call
 from taskiq_flow.compile.branches import Ways
 from taskiq_flow.compile.builder import PlanBuilder, item_spec, step_name
 from taskiq_flow.compile.builtin import MERGE, StepOption
@@ -91,6 +91,7 @@ class Chain:
     is_first: bool = True
     slots: list[InputSlot] = field(default_factory=list[InputSlot])
     bound_items: dict[int, Sequence[bytes]] = field(default_factory=dict[int, Sequence[bytes]])
+    calls: Calls = field(default_factory=Calls)
 
     def add(self, link: Link) -> None:
         match link:
@@ -173,7 +174,7 @@ class Chain:
 
     def _step(self, use: TaskUse, info: TaskInfo, given: Given) -> int:
         name = self.builder.name(step_name(info))
-        call = bind_call(name, use, info, given)
+        call = self.calls.bind(name, use, info, given)
         return self.builder.add_task(name, use, info, call, after=self.frontier)
 
     def _map(self, link: Map) -> None:

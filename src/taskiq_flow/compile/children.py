@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, ForwardRef, Union, cast, get_args, get_origin
@@ -109,6 +109,24 @@ class Continue:
         shape = Shape(len(self.args), tuple(self.kwargs))
         child = Child.of(self.pipeline.as_child(), shape)
         return child, [*self.args, *self.kwargs.values()]
+
+    def __reduce__(self) -> tuple[Callable[..., Continue], tuple[Any, ...]]:
+        # A pipeline holds its broker, and cannot leave a process of a pool; its plan can.
+        child, values = self.child()
+        return _Prepared, (child.to_json(), values)
+
+
+class _Prepared(Continue):
+    """One that comes from another process."""
+
+    def __init__(self, child: Mapping[str, Any], values: list[Any]) -> None:
+        object.__setattr__(self, "pipeline", None)
+        object.__setattr__(self, "args", (child, values))
+        object.__setattr__(self, "kwargs", {})
+
+    def child(self) -> tuple[Child, list[Any]]:
+        child, values = self.args
+        return Child.from_json(child), values
 
 
 def continuation(returned: object) -> Continue | None:

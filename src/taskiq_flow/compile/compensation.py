@@ -44,7 +44,9 @@ def compensate(builder: PlanBuilder, steps: Sequence[int], use: TaskUse) -> None
         step = builder.steps[index]
         name = f"{step.name}.{use.name}"
         call = bind_call(name, use, info, Given(tuple(values), named))
-        apart = replace(builder, steps=[], outputs=[], _uses={}, on_failure=OnFailure.LATER)
+        apart = replace(
+            builder, steps=[], outputs=[], _uses={}, _kept={}, on_failure=OnFailure.LATER
+        )
         apart.add_task(name, use, info, call)
         stored = step_to_json(apart.steps[0])
         builder.change(index, options={**step.options, StepOption.COMPENSATION: stored})
@@ -65,8 +67,7 @@ def compensation_plan(steps: Sequence[PlanStep], name: str) -> Plan:
         step = step_from_json(stored)
         places = {RESULT: Source(input_key(number)), FAILURE: Source(input_key(len(found)))}
         plan.append(
-            replace(
-                step,
+            step._replace(
                 args=tuple(places.get(b, b) if isinstance(b, Source) else b for b in step.args),
                 kwargs=tuple(
                     (at, places.get(b, b) if isinstance(b, Source) else b) for at, b in step.kwargs

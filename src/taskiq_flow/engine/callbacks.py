@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
 
-ON_RETRY_KIND = "on_retry"
+ON_RETRY_KIND, ON_RETRY_OF = "on_retry", "on_retry_of"
 
 
 @dataclass(slots=True)
@@ -32,12 +32,13 @@ class RetryCallbacks:
     """Starts ``on_retry`` tasks as runs of their own, before the retry itself is recorded.
 
     Their ids follow from the failed try: a worker that dies in between, and another one that
-    makes the same try, start one run.
+    makes the same try, start one run. ``publishes`` says whether anybody hears of its end.
     """
 
     broker: AsyncBroker
     store: RunStore
     sender: Sender
+    publishes: Callable[[], bool] = bool
     random: random.Random = field(default_factory=random.Random)
 
     async def before_record(self, grant: Grant, outcome: Outcome) -> None:
@@ -66,7 +67,7 @@ class RetryCallbacks:
             self.broker, task, (error, attempt), {}, kind=ON_RETRY_KIND, name=label
         )
         address = grant.address
-        meta = {"on_retry_of": address.run_id, "step": step, "item": item, "attempt": attempt}
+        meta = {ON_RETRY_OF: address.run_id, "step": step, "item": item, "attempt": attempt}
         return NewRun(
             run_id=derived_run_id(
                 grant.run_started_at, ON_RETRY_KIND, address.run_id, address.step, item, attempt
@@ -78,6 +79,7 @@ class RetryCallbacks:
             name=plan.name,
             inputs=inputs,
             queue=plan.steps[0].queue,
+            publish=self.publishes(),
             meta=encode(meta, where="meta data of the run"),
         )
 

@@ -16,6 +16,7 @@ from taskiq_flow.engine.forks import MAX_PARALLEL
 from taskiq_flow.engine.ids import derived_run_id
 from taskiq_flow.engine.program import Program, evaluate
 from taskiq_flow.engine.results import RunResults, describe
+from taskiq_flow.engine.routing import stand_ins
 from taskiq_flow.exceptions import AbortPipeline, ChildRunError, FanOutError, ForeignPipelineError
 from taskiq_flow.model.records import (
     Grant,
@@ -83,7 +84,8 @@ class Children:
         asked = continuation(returned)
         if asked is None:
             return None
-        if getattr(asked.pipeline, "broker", self.broker) is not self.broker:
+        made_on = getattr(asked.pipeline, "broker", self.broker)
+        if stand_ins.get(made_on, made_on) is not self.broker:
             raise ForeignPipelineError(program.step.name)
         return asked.child()
 

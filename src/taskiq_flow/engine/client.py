@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskiq import AsyncBroker, InMemoryBroker
-from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.codec import encode
 from taskiq_flow.engine.children import cancel_run
@@ -25,13 +24,12 @@ from taskiq_flow.engine.step_log import LogLine
 from taskiq_flow.errors import ExecutionReport
 from taskiq_flow.events import RunEvent
 from taskiq_flow.exceptions import RunNotFoundError
+from taskiq_flow.model.names import check_name, is_name
 from taskiq_flow.model.records import (
     NewRun,
     RunSnapshot,
     RunStatus,
     SequenceValue,
-    Wake,
-    WakeKind,
     WorkerRecord,
 )
 from taskiq_flow.optimization.parallel import lowest, max_parallel_tasks
@@ -100,11 +98,20 @@ class RunClient:
         Raises:
             StoreUnavailableError: Nothing was stored.
             DuplicatePipelineError: A run of this ``key`` is still going.
+            InvalidNameError: Its key, its name or a tag cannot be kept by every store.
         """
+        for what, text in (("Pipeline id", key), ("Name", plan.name or None)):
+            if text is not None:
+                check_name(what, text)
+        for tag in tags:
+            check_name("Tag", tag)
         most = lowest(max_parallel, max_parallel_tasks())
         facts_of_run = {**(meta or {}), **({} if most is None else {MAX_PARALLEL: most})}
+        run_id = run_id or new_run_id()
+        for stamp in self.runtime.stamps:
+            facts_of_run.update(stamp(run_id))
         new = NewRun(
-            run_id=run_id or new_run_id(),
+            run_id=run_id,
             namespace=self.store.options.namespace,
             steps=plan.records,
             plan=plan.stored,
@@ -134,8 +141,8 @@ class RunClient:
 
     @property
     def publishes(self) -> bool:
-        """Whether the broker has a result backend that ends of runs are handed to."""
-        return not isinstance(self.runtime.broker.result_backend, DummyResultBackend)
+        """Whether somebody is to be told of the ends of runs, a result backend above all."""
+        return self.runtime.publishes
 
     async def retry(self, run_id: str) -> str:
         """Run again what did not complete of an ended run, in a new one; returns its id."""
@@ -156,6 +163,8 @@ class RunClient:
             RunNotFoundError: There is none.
         """
         await self.runtime.open()
+        if not is_name(run_id):
+            raise RunNotFoundError(run_id)
         run = await self.store.get(run_id, steps=False)
         if run is None:
             latest = await self.store.find(run_id)
@@ -260,8 +269,8 @@ class RunClient:
         """End a run as CANCELLED; running code hears of it within 2 s. False when it had ended."""
         run = await self.find(run_id)
         cancelled = await cancel_run(self.store, run.run_id, reason or "cancelled by request")
-        if cancelled and run.parent is not None:
-            await self.runtime.settle(Wake(WakeKind.NOTIFY, run.run_id, parent=run.parent))
+        if cancelled:
+            await self.runtime.settle_cancelled(run)
         return cancelled
 
     async def send_event(self, run_id: str, name: str, payload: Any = None) -> None:

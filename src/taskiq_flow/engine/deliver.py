@@ -6,6 +6,7 @@ from typing import Any
 
 from taskiq_flow.codec import encode
 from taskiq_flow.exceptions import RunEndedError, RunNotFoundError
+from taskiq_flow.model.names import check_name, is_name
 from taskiq_flow.model.records import Ready
 from taskiq_flow.stores.base import RunStore
 
@@ -16,8 +17,12 @@ async def deliver_event(store: RunStore, run_id: str, name: str, payload: Any) -
     Raises:
         RunNotFoundError: There is no such run.
         RunEndedError: It has ended.
+        InvalidNameError: No run can wait for an event of this name.
         UnserializableValueError: The payload cannot be stored.
     """
+    if not is_name(run_id):
+        raise RunNotFoundError(run_id)
+    check_name("Event", name)
     data = encode(payload, where=f"payload of event {name!r}")
     ready = await store.send_event(run_id, name, data)
     if ready is not None:

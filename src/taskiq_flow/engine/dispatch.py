@@ -19,7 +19,8 @@ from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
 from taskiq_flow.engine.spread import Pace, Spread
-from taskiq_flow.engine.work import Interrupted, StepRunner
+from taskiq_flow.engine.step import Interrupted
+from taskiq_flow.engine.work import StepRunner
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import (
     Address,

@@ -47,12 +47,13 @@ class Changes:
     """What a fork does differently; names are those of steps, outputs and run inputs.
 
     ``from_step`` runs again, and so do the steps that take a changed input. A step with a changed
-    output counts as done; those that take it run again.
+    output counts as done; those that take it run again. ``whole`` runs all of them again.
     """
 
     from_step: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ async def draft_fork(
         UnserializableValueError: A changed value cannot be stored.
     """
     source = await _Source.read(store, run_id)
-    first: set[int] = set()
+    first: set[int] = set(range(len(source.plan.steps))) if changes.whole else set()
     if changes.from_step is not None:
         first.add(source.step_named(changes.from_step))
     await source.take(changes, first)
@@ -170,7 +171,7 @@ class _Source:
             undone = has_undone and StepOption.COMPENSATION in options
             if step.map and index in again - first and index in known and same and not undone:
                 options[StepOption.TAKEN] = [self.run.run_id, *earlier][:TAKEN_MOST]
-            steps.append(step if options == step.options else replace(step, options=options))
+            steps.append(step if options == step.options else step._replace(options=options))
         unchanged = all(new is old for new, old in zip(steps, self.plan.steps, strict=True))
         return self.plan if unchanged else replace(self.plan, steps=tuple(steps))
 

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from taskiq import AsyncBroker, TaskiqMiddleware
 
 from taskiq_flow.model.state import new_dict
+
+if TYPE_CHECKING:
+    from taskiq_flow.engine.runtime import Runtime
+
+
+class StepMiddleware(TaskiqMiddleware):
+    """A middleware of ours that hears of steps, and not of the messages that announce them.
+
+    So it costs an in-memory broker no messages; ``join`` is called once there is an engine.
+    """
+
+    def join(self, runtime: Runtime) -> None:
+        """Begin to hear of the runs of an engine; may be called again."""
 
 
 @dataclass(slots=True)
@@ -18,6 +32,15 @@ class Hooks:
     own: tuple[type[TaskiqMiddleware], ...] = ()
     _found: dict[str, Sequence[TaskiqMiddleware]] = field(default_factory=new_dict)
     _among: int = 0
+    _around: bool | None = None
+
+    @property
+    def around(self) -> bool:
+        """Whether any of them wants to see each call, and not only those that failed."""
+        if self._around is None or self._among != len(self.broker.middlewares):
+            seen = [self.of(name) for name in ("pre_execute", "post_execute", "post_save")]
+            self._around = any(seen)
+        return self._around
 
     def of(self, name: str) -> Sequence[TaskiqMiddleware]:
         """Those that override a hook, in the broker's order."""
@@ -35,3 +58,7 @@ class Hooks:
                 and not isinstance(middleware, self.own)
             ]
         return found
+
+    def see_messages(self, name: str) -> bool:
+        """Whether one of them is to hear of the engine's own messages too."""
+        return any(not isinstance(middleware, StepMiddleware) for middleware in self.of(name))

@@ -26,6 +26,10 @@ logger = logging.getLogger("taskiq_flow.engine")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+local_store = ["memory://"]
+"""Where runs of an in-memory broker live if nothing says so; the last one holds. The command line
+adds a file, so that a run that it started can be gone on with."""
+
 
 @cache
 def settle_memory() -> None:
@@ -65,7 +69,7 @@ def connection_facts(broker: AsyncBroker) -> Mapping[str, Any]:
 def store_url_of(broker: AsyncBroker) -> str | None:
     """The store that a broker brings along: its own Redis, or memory if all is in one process."""
     if isinstance(broker, InMemoryBroker):
-        return "memory://"
+        return local_store[-1]
     facts = connection_facts(broker)
     if not facts:
         return None
@@ -105,16 +109,21 @@ def use_processes(broker: AsyncBroker, most: int | None) -> None:
             "executor='process' is for in-memory brokers; start other workers with "
             "`taskiq worker --use-process-pool`."
         )
-    pool = _Processes(
-        max_workers=most or os.cpu_count() or 1,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
-    )
+    pool = process_pool(most)
     broker.executor.shutdown(wait=False)
     # InMemoryBroker has no option for it; its own shutdown() ends whatever executor it has.
     broker.executor = pool  # type: ignore[assignment]
     broker.receiver.executor = pool
     broker.receiver.is_process_pool = True
+
+
+def process_pool(most: int | None) -> ProcessPoolExecutor:
+    """So many processes, spawned when they are needed; they end with this one, however it ends."""
+    return _Processes(
+        max_workers=most or os.cpu_count() or 1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    )
 
 
 class _Processes(ProcessPoolExecutor):

@@ -7,23 +7,28 @@ import contextlib
 import inspect
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType, MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqResult
+from taskiq import AsyncBroker, InMemoryBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+from taskiq.exceptions import NoResultError
 from taskiq.receiver import Receiver
 from taskiq.utils import maybe_awaitable
+from taskiq_dependencies import DependencyGraph
 
 from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.routing import ROUTING_LABELS
 from taskiq_flow.engine.sender import STEP_TASK, pending_in_place
 from taskiq_flow.model.records import Address
+from taskiq_flow.model.state import new_dict
 
 logger = logging.getLogger("taskiq_flow.engine")
+receiver_logger = logging.getLogger("taskiq.receiver.receiver")
+"""Where Taskiq says what its tasks raise; steps that are called directly say it there too."""
 
 outer_labels: ContextVar[Mapping[str, Any]] = ContextVar(
     "outer_labels", default=MappingProxyType({})
@@ -54,6 +59,17 @@ class Work:
                 ending.exception()  # seen: nobody else asks for it any more
 
 
+class Returned(NamedTuple):
+    """What a call gave, where no middleware asks for a `TaskiqResult`."""
+
+    return_value: Any
+    error: BaseException | None = None
+
+    @property
+    def is_err(self) -> bool:
+        return self.error is not None
+
+
 class WatchedExecutor(Executor):
     """The Receiver's executor, remembering which future belongs to which step."""
 
@@ -79,6 +95,7 @@ class StepMessage(TaskiqMessage):
     """
 
     flow_address: tuple[str, int, int] = ("", 0, 0)
+    flow_attempt: int = 1
 
     def model_dump(self, **_kwargs: Any) -> dict[str, Any]:
         routing = {name: self.labels[name] for name in ROUTING_LABELS & self.labels.keys()}
@@ -103,6 +120,7 @@ class Invoker:
     broker: AsyncBroker
     hooks: Hooks
     receiver: Receiver | None = None
+    _lone: dict[Callable[..., Any], bool] = field(default_factory=new_dict)
 
     def adopt_receiver(self) -> Receiver:
         """Find the Receiver that runs us: the in-memory broker's, or the caller up the stack.
@@ -125,6 +143,45 @@ class Invoker:
             if not isinstance(self.receiver.executor, WatchedExecutor) and self.receiver.executor:
                 self.receiver.executor = WatchedExecutor(self.receiver.executor)
         return self.receiver
+
+    def is_plain(self, function: Callable[..., Any]) -> bool:
+        """Whether nothing stands around a call: no hook, no dependency, no thread.
+
+        Then the Receiver would do nothing but await the function, at the price of a third of all
+        that a short step costs a worker.
+        """
+        lone = self._lone.get(function)
+        if lone is None:
+            lone = self._lone[function] = _is_lone(function)
+        return lone and not self.hooks.around
+
+    async def call_plain(
+        self,
+        function: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        make_message: Callable[[], StepMessage],
+    ) -> Returned:
+        """Await a function that `is_plain`; what it raises is logged and told as Taskiq does."""
+        if pending_in_place.get() is not None:
+            pending_in_place.set(None)
+        try:
+            returned: object = await function(*args, **kwargs)
+            if hasattr(type(returned), "__await__"):
+                returned = await cast("Awaitable[object]", returned)
+        except BaseException as error:  # also what would end a worker, as in Taskiq
+            message = make_message()
+            if isinstance(error, NoResultError):
+                receiver_logger.warning(
+                    "Task %s with id %s skipped setting result.", message.task_name, message.task_id
+                )
+            else:
+                receiver_logger.exception("Exception found while executing function.")
+            if self.hooks.of("on_error"):
+                result = _failed_result(error, message)
+                await self._tell(reversed(self.hooks.of("on_error")), message, result, error)
+            return Returned(None, error)
+        return Returned(returned)
 
     async def call(
         self, function: Callable[..., Any], message: StepMessage, work: Work
@@ -169,15 +226,22 @@ class Invoker:
         if result is not None and known.get("middleware") in left:
             left = left[left.index(known["middleware"]) + 1 :]
         cause = known.get("found_exception") or error
-        result = result or TaskiqResult[Any](
-            is_err=True, return_value=None, execution_time=0.0, error=cause, labels=message.labels
-        )
-        for middleware in left:
+        result = result or _failed_result(cause, message)
+        await self._tell(left, message, result, cause)
+        return result
+
+    async def _tell(
+        self,
+        middlewares: Iterable[TaskiqMiddleware],
+        message: TaskiqMessage,
+        result: TaskiqResult[Any],
+        error: BaseException,
+    ) -> None:
+        for middleware in middlewares:
             try:
-                await maybe_awaitable(middleware.on_error(message, result, cause))
+                await maybe_awaitable(middleware.on_error(message, result, error))
             except Exception:
                 logger.exception("on_error of %s failed", type(middleware).__name__)
-        return result
 
     async def after_record(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         """Call ``post_save`` of other middlewares: the outcome is stored now."""
@@ -199,6 +263,7 @@ def step_message(
     labels: dict[str, Any],
     args: list[Any],
     kwargs: dict[str, Any],
+    attempt: int = 1,
 ) -> StepMessage:
     """Make the message of one step. Not validated: its parts come from the plan and the store."""
     # A retry middleware of the broker would take a failing step out of its run.
@@ -211,6 +276,7 @@ def step_message(
         "args": args,
         "kwargs": kwargs,
         "flow_address": tuple(address),
+        "flow_attempt": attempt,
     }
     message = StepMessage.__new__(StepMessage)
     # What `model_construct` does, without looking for defaults: it runs once per step.
@@ -224,6 +290,21 @@ def step_message(
 def labels_for_steps(labels: Mapping[str, Any]) -> Mapping[str, Any]:
     """The labels of a message without those that are the engine's own."""
     return {name: labels[name] for name in labels.keys() - _ENGINE_LABELS}
+
+
+def _is_lone(function: Callable[..., Any]) -> bool:
+    if not inspect.iscoroutinefunction(function):
+        return False
+    try:
+        return DependencyGraph(function).is_empty()
+    except Exception:  # noqa: BLE001 - annotations may name anything; Taskiq says what is wrong
+        return False
+
+
+def _failed_result(error: BaseException, message: TaskiqMessage) -> TaskiqResult[Any]:
+    return TaskiqResult[Any](
+        is_err=True, return_value=None, execution_time=0.0, error=error, labels=message.labels
+    )
 
 
 def _locals_of(function: str, error: Exception) -> Mapping[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, get_type_hints
 
 from taskiq_flow.codec import decode, encode
+from taskiq_flow.codec.facts import read_facts
 from taskiq_flow.compile.builtin import StepOption
 from taskiq_flow.exceptions import UndecodableValueError
 from taskiq_flow.model.records import NONE_VALUE, ItemMark, Value
@@ -46,7 +46,7 @@ class Program:
 @lru_cache(maxsize=4096)
 def load_program(blob: bytes) -> Program:
     """Parse what a grant carries; equal blobs, as in all runs of one plan, are parsed once."""
-    data = json.loads(blob)
+    data = read_facts(blob)
     step = step_from_json(data)
     bindings = (*step.args, *(binding for _, binding in step.kwargs))
     sources = dict.fromkeys(key for binding in bindings for key in sources_of(binding))

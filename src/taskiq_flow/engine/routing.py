@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from taskiq import AsyncBroker, InMemoryBroker
 
@@ -16,6 +17,9 @@ ROUTING_LABELS = frozenset(
 
 _QUEUE_ATTRIBUTES = ("queue_name", "subject", "_queue_name", "kafka_topic", "topic")
 
+stand_ins: WeakKeyDictionary[AsyncBroker, AsyncBroker] = WeakKeyDictionary()
+"""Brokers of this process that take the steps of pipelines that were made on others."""
+
 
 def queue_key(broker: AsyncBroker, labels: Mapping[str, Any] | None = None) -> str:
     """Name the queue that a step with these labels goes to, the same in every process.
@@ -24,8 +28,9 @@ def queue_key(broker: AsyncBroker, labels: Mapping[str, Any] | None = None) -> s
     store never meet. All in-memory brokers on one store are one: a process may go on with what
     another left.
     """
+    broker = stand_ins.get(broker, broker)
     if isinstance(broker, InMemoryBroker):
-        return "local"
+        return str(getattr(broker, "local_queue", "local"))
     return _key(broker, _queue(broker, labels or {}))
 
 

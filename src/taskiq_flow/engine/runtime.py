@@ -7,11 +7,10 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.result_backends.dummy import DummyResultBackend
@@ -30,11 +29,20 @@ from taskiq_flow.engine.results import RunResults
 from taskiq_flow.engine.retention import keep_clean
 from taskiq_flow.engine.routing import own_queues, served_queues
 from taskiq_flow.engine.sender import STEP_TASK, Sender
+from taskiq_flow.engine.step import StepHook
 from taskiq_flow.engine.turns import Turns
 from taskiq_flow.engine.waiter import Waiter
-from taskiq_flow.engine.work import StepHook, StepRunner
+from taskiq_flow.engine.work import StepRunner
 from taskiq_flow.exceptions import RunNotFoundError, StoreError
-from taskiq_flow.model.records import Address, Ready, RunStatus, Wake, WakeKind, WorkerRecord
+from taskiq_flow.model.records import (
+    Address,
+    Ready,
+    RunSnapshot,
+    RunStatus,
+    Wake,
+    WakeKind,
+    WorkerRecord,
+)
 from taskiq_flow.observers import EventBus, Follower
 from taskiq_flow.plan import Plan
 from taskiq_flow.stores.base import RunStore
@@ -43,6 +51,15 @@ if TYPE_CHECKING:
     from taskiq import TaskiqMiddleware
 
 logger = logging.getLogger("taskiq_flow.engine")
+
+ENDING_SECONDS = 5.0
+"""Whoever is told of the end of a run is given up after this."""
+
+Stamp: TypeAlias = Callable[[str], Mapping[str, Any]]
+"""What is noted with a new run, by its id."""
+
+Ending: TypeAlias = Callable[[str, WakeKind], Awaitable[None]]
+"""Is told of an ended run, by the one process that settles its end."""
 
 
 @dataclass(slots=True)
@@ -66,6 +83,8 @@ class Runtime:
     dispatcher: Dispatcher = field(init=False)
     recovery: Recovery = field(init=False)
     followers: list[Follower] = field(default_factory=list[Follower])
+    stamps: list[Stamp] = field(default_factory=list[Stamp])
+    endings: list[Ending] = field(default_factory=list[Ending])
     worker_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _loop: asyncio.AbstractEventLoop | None = None
     _opening: asyncio.Lock | None = None
@@ -107,7 +126,9 @@ class Runtime:
             budget=Budget(self.config.continue_seconds, self.config.continue_steps),
             on_wake=self.settle,
             on_due=self.recovery.look_in,
-            on_retry=RetryCallbacks(self.broker, self.store, self.sender).before_record,
+            on_retry=RetryCallbacks(
+                self.broker, self.store, self.sender, lambda: bool(self.endings)
+            ).before_record,
         )
 
     async def open(self) -> None:
@@ -212,8 +233,9 @@ class Runtime:
         self.dispatcher.stopping = False
 
     async def _handle(self, ready: Sequence[Ready]) -> None:
-        """Handle a message of a broker in memory."""
-        await self.open()
+        """Handle a message of a broker in memory; one after `close` stays in the store."""
+        if not self._opened:
+            return
         self.dispatcher.runner.invoker.adopt_receiver()
         await self.dispatcher.on_message(ready)
 
@@ -236,6 +258,12 @@ class Runtime:
         )
 
     # -- what follows the end of a run
+
+    @property
+    def publishes(self) -> bool:
+        """Whether somebody is to be told of the ends of runs: a result backend, or a trace."""
+        backend = self.broker.result_backend
+        return not isinstance(backend, DummyResultBackend) or bool(self.endings)
 
     async def settle(self, wake: Wake) -> None:
         """Do what an ended run leaves to do. A store that is away finds it due again later."""
@@ -267,7 +295,33 @@ class Runtime:
             except Exception as error:  # noqa: BLE001 - any backend, any error
                 logger.warning("Run %s was not published, trying again: %r", run_id, error)
                 return
+        await self._tell_end(run_id, WakeKind.PUBLISH)
         await self.store.settle(run_id, WakeKind.PUBLISH)
+
+    async def settle_cancelled(self, run: RunSnapshot) -> None:
+        """Do at once what workers would do a few seconds later for a run that was cancelled here.
+
+        A process without a result backend leaves it to the workers to publish: they may have one.
+        """
+        if run.parent is not None:
+            await self.settle(Wake(WakeKind.NOTIFY, run.run_id, parent=run.parent))
+        if not isinstance(self.broker.result_backend, DummyResultBackend):
+            await self.settle(Wake(WakeKind.PUBLISH, run.run_id))
+            return
+        try:
+            plan = await self.results.plan(run.run_id)
+            if plan.is_followed:
+                await self._follow(run.run_id, plan)
+        except (StoreError, RunNotFoundError) as error:
+            logger.info("The end of run %s is left to the workers: %s", run.run_id, error)
+
+    async def _tell_end(self, run_id: str, kind: WakeKind) -> None:
+        for ending in self.endings:
+            try:
+                async with asyncio.timeout(ENDING_SECONDS):
+                    await ending(run_id, kind)
+            except Exception:  # it must not keep a run from being settled
+                logger.exception("The end of run %s was not told", run_id)
 
     async def notify(self, run_id: str, parent: Address) -> None:
         """Wake the step that waits for a child run.
@@ -278,6 +332,7 @@ class Runtime:
         ready = await self.store.resume(parent, run_id)
         if not ready and await self._goes_on(parent):
             return
+        await self._tell_end(run_id, WakeKind.NOTIFY)
         await self.store.settle(run_id, WakeKind.NOTIFY)
         await self.sender.send(ready)
 
@@ -292,10 +347,32 @@ class Runtime:
         run = await self.store.get(run_id, steps=False)
         if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
             await cancel_children(self.store, run_id)
-            publish = not isinstance(self.broker.result_backend, DummyResultBackend)
-            ready = await compensate_run(self.store, run_id, plan, publish=publish)
+            ready = await compensate_run(self.store, run_id, plan, publish=self.publishes)
             await self.sender.send(ready)
 
 
-runtimes: WeakKeyDictionary[AsyncBroker, Runtime] = WeakKeyDictionary()
-"""The engine of each broker: several middlewares on one broker share it, and work once."""
+class _Runtimes:
+    """The engine of each broker: several middlewares on one broker share it, and work once.
+
+    A broker holds its own: a table would keep both for ever, because an engine holds its broker.
+    """
+
+    _ATTRIBUTE = "_taskiq_flow_runtime"
+
+    def __contains__(self, broker: AsyncBroker) -> bool:
+        return self.get(broker) is not None
+
+    def __getitem__(self, broker: AsyncBroker) -> Runtime:
+        return vars(broker)[self._ATTRIBUTE]
+
+    def __setitem__(self, broker: AsyncBroker, runtime: Runtime) -> None:
+        setattr(broker, self._ATTRIBUTE, runtime)
+
+    def get(self, broker: AsyncBroker) -> Runtime | None:
+        return vars(broker).get(self._ATTRIBUTE)
+
+    def forget(self, broker: AsyncBroker) -> None:
+        vars(broker).pop(self._ATTRIBUTE, None)
+
+
+runtimes = _Runtimes()

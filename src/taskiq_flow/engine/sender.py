@@ -101,8 +101,10 @@ class Sender:
     def _is_watched(self) -> bool:
         """Whether another middleware sees messages on their way, so they have to be real ones."""
         hooks = self._hooks
-        return self._is_seen_on_its_way() or bool(
-            hooks.of("pre_execute") or hooks.of("post_execute")
+        return (
+            self._is_seen_on_its_way()
+            or hooks.see_messages("pre_execute")
+            or hooks.see_messages("post_execute")
         )
 
     def _is_seen_on_its_way(self) -> bool:

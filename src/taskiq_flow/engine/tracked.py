@@ -14,6 +14,7 @@ from taskiq_flow.engine.program import evaluate
 from taskiq_flow.engine.results import output_sources
 from taskiq_flow.engine.status import pipeline_status
 from taskiq_flow.exceptions import RunNotFoundError
+from taskiq_flow.model.names import is_name
 from taskiq_flow.model.records import RunFilter, SequenceValue
 from taskiq_flow.observers import EventBus, Follower
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage
@@ -61,6 +62,8 @@ class TrackedRuns:
 
     async def page(self, which: RunFilter, *, cursor: str | None, limit: int) -> StatusPage:
         await self.client.open()
+        if not all(text is None or is_name(text) for text in (which.name, which.kind, which.tag)):
+            return StatusPage()  # no run can have it
         page = await self.client.store.list_runs(which, cursor=cursor, limit=limit)
         return StatusPage(map(pipeline_status, page.runs), page.cursor)
 

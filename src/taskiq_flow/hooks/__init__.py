@@ -1,5 +1,6 @@
 """Hooks of users: told what happens to the runs of a pipeline, in the process that has them."""
 
+from taskiq_flow.hooks.broadcast import TrackingEventBroadcaster
 from taskiq_flow.hooks.events import (
     HookEvent,
     HookEventType,
@@ -23,4 +24,5 @@ __all__ = [
     "StepCompleteEvent",
     "StepErrorEvent",
     "StepStartEvent",
+    "TrackingEventBroadcaster",
 ]

@@ -14,9 +14,9 @@ from taskiq import TaskiqMessage, TaskiqMiddleware
 
 from taskiq_flow.cache.base import BaseCacheAdapter
 from taskiq_flow.cache.memory import InMemoryCacheAdapter
-from taskiq_flow.codec import encode
+from taskiq_flow.codec import decode_error, encode, encode_error
 from taskiq_flow.engine.invoke import StepMessage
-from taskiq_flow.exceptions import ConfigurationError
+from taskiq_flow.exceptions import ConfigurationError, StepFailedError
 from taskiq_flow.storage.rules import check_ttl
 
 logger = logging.getLogger("taskiq_flow.cache")
@@ -25,6 +25,7 @@ logger = logging.getLogger("taskiq_flow.cache")
 class _Wanted(NamedTuple):
     key: str
     ttl_seconds: float
+    with_errors: bool = False
 
 
 _wanted: ContextVar[_Wanted | None] = ContextVar("_wanted", default=None)
@@ -36,8 +37,11 @@ class CacheMiddleware(TaskiqMiddleware):
     A task asks with a label: ``cache_ttl=60`` for so many seconds, or ``cache=True`` for
     ``default_ttl``. A result belongs to the task's name and arguments; label ``cache_version`` is
     changed with the code. A hit does not call the function; while one worker computes, the others
-    that want the same wait. Errors are not kept. A cache that fails costs the hit and a log line,
-    never the task. Only ``async def`` tasks can be cached; another one runs and says so in the log.
+    that want the same wait. A cache that fails costs the hit and a log line, never the task.
+    Only ``async def`` tasks can be cached; another one runs and says so in the log.
+
+    Errors are kept only with the label ``cache_errors=True``; a kept one is raised again where its
+    type can be rebuilt, else as `StepFailedError`.
 
     Steps of pipelines have a cache in the run store instead: ``@pipeline_task(cache=...)``.
     """
@@ -87,7 +91,9 @@ class CacheMiddleware(TaskiqMiddleware):
             logger.warning("Task %s runs without its cache: %s", message.task_id, error)
             return None
         assert ttl_seconds is not None
-        return _Wanted(f"task:{hashlib.sha256(body).hexdigest()}", ttl_seconds)
+        with_errors = str(labels.get("cache_errors", False)).lower() in ("true", "1")
+        kind = "task-or-error" if with_errors else "task"
+        return _Wanted(f"{kind}:{hashlib.sha256(body).hexdigest()}", ttl_seconds, with_errors)
 
     def _cached(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -96,7 +102,10 @@ class CacheMiddleware(TaskiqMiddleware):
             if wanted is None:
                 return await function(*args, **kwargs)
             _wanted.set(None)  # for this call only: the function may call other tasks
-            return await self._ask(wanted, functools.partial(function, *args, **kwargs))
+            compute = functools.partial(function, *args, **kwargs)
+            if not wanted.with_errors:
+                return await self._ask(wanted, compute)
+            return _outcome(await self._ask(wanted, functools.partial(_tried, compute)))
 
         call.flow_cached = True  # type: ignore[attr-defined]
         return call
@@ -121,3 +130,18 @@ class CacheMiddleware(TaskiqMiddleware):
             logger.warning("A cached result could not be read or kept: %s", error)
         # What was computed and could not be kept is not computed again.
         return made[0] if made else await compute()
+
+
+async def _tried(compute: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"value": await compute()}
+    except Exception as error:  # noqa: BLE001 - whatever the task raises is what is kept
+        return {"error": encode_error(error).decode()}
+
+
+def _outcome(kept: dict[str, Any]) -> Any:
+    stored: str | None = kept.get("error")
+    if stored is None:
+        return kept["value"]
+    error = decode_error(stored.encode())
+    raise error.rebuild() or StepFailedError(error.type_name, error.message, error.traceback)

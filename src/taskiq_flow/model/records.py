@@ -93,8 +93,7 @@ class Limit:
     burst: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """The immutable part of a step, as the store needs it.
 
     ``blob`` is everything that the worker needs and the store does not read.
@@ -104,7 +103,7 @@ class StepRecord:
     a step continues in place only after one of the same queue and route.
     """
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] - nobody searches a step
     name: str
     task: str
     blob: bytes
@@ -146,7 +145,7 @@ class NewRun(NamedTuple):
     """A run to be stored; ``inputs`` by negative key, ``lengths`` of items bound at the start.
 
     ``key`` is the name under which only one run may be going at a time. ``tick`` is unique for
-    ever (a schedule's firing): a second run of the same tick is not created.
+    a week at least (a schedule's firing): a second run of the same tick is not created.
     ``backlog`` bounds how many runs of one key may be PENDING. ``done`` are steps of an earlier
     run whose outputs this one takes over instead of running them; None for one that stays
     skipped.
@@ -453,7 +452,11 @@ class RunSnapshot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs a listing shows; every field narrows it. Times are the runs' creation."""
+    """Which runs a listing shows; every field narrows it.
+
+    ``since`` and ``until`` (which is the first moment after) are about the runs' creation, the
+    ``ended`` pair about their end. ``search`` is how their names begin, letter by letter.
+    """
 
     status: RunStatus | None = None
     name: str | None = None
@@ -461,6 +464,30 @@ class RunFilter:
     tag: str | None = None
     since: float | None = None
     until: float | None = None
+    ended_since: float | None = None
+    ended_until: float | None = None
+    search: str | None = None
+
+    @property
+    def is_about_ends(self) -> bool:
+        return self.ended_since is not None or self.ended_until is not None
+
+
+class StepTotal(NamedTuple):
+    """What one step came to over some ended runs; times in seconds, of its runs from start to end.
+
+    ``runs`` is how often it ran, ``failed`` how often it failed for good, ``retries`` how many
+    of its attempts (of itself, not of its items) failed.
+    """
+
+    run_name: str
+    name: str
+    task: str
+    runs: int
+    failed: int
+    retries: int
+    seconds: float
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)

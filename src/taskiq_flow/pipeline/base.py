@@ -26,12 +26,13 @@ from taskiq_flow.limits import Rate, read_limits
 from taskiq_flow.limits import limit as make_limit
 from taskiq_flow.model.records import Limit
 from taskiq_flow.model.retry import NamedTask, RetryPolicy
+from taskiq_flow.pipeline.scheduled import Schedulable
 from taskiq_flow.task import PipelineTask
 from taskiq_flow.tracking import PipelineTrackingManager
 from taskiq_flow.visualization import DAGVisualizer, Shown, print_ascii
 
 
-class BasePipeline(Shown, Startable):
+class BasePipeline(Schedulable, Shown, Startable):
     """A definition that can be run any number of times, also at the same time.
 
     Every ``with_…`` method changes the definition and returns it. A run keeps the definition that
@@ -72,6 +73,11 @@ class BasePipeline(Shown, Startable):
     @pipeline_id.setter
     def pipeline_id(self, name: str | None) -> None:
         self._options = replace(self._options, key=name)
+
+    @property
+    def given_id(self) -> str | None:
+        """The name given to its runs; None without one, whatever has been run."""
+        return self._options.key
 
     def with_id(self, pipeline_id: str | None) -> Self:
         """Name the runs; see `pipeline_id`."""

@@ -36,6 +36,7 @@ from taskiq_flow.exceptions import (
     InvalidTaskOptionError,
 )
 from taskiq_flow.launch import use_on
+from taskiq_flow.model.names import check_name
 from taskiq_flow.pipeline.base import BasePipeline
 
 if TYPE_CHECKING:
@@ -169,10 +170,10 @@ class ChainSteps(BasePipeline):
         began counts too. After ``timeout`` seconds the run fails with `EventTimeoutError`.
 
         Raises:
-            InvalidTaskOptionError: The event has no name, or the timeout is not positive.
+            InvalidNameError: The event has no name, or one that not every store can keep.
+            InvalidTaskOptionError: The timeout is not positive.
         """
-        if not event or not isinstance(event, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidTaskOptionError("event", event, "must be a name")
+        check_name("Event", event)
         wanted = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         limit = None if wanted is None else _duration("timeout", wanted)
         return self._add(WaitFor(event, limit, output))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from typing import Any, TypeVar
@@ -15,7 +14,6 @@ try:
         Column,
         Double,
         LargeBinary,
-        MetaData,
         Table,
         and_,
         delete,
@@ -23,18 +21,14 @@ try:
         select,
     )
     from sqlalchemy.dialects import postgresql, sqlite
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from taskiq_flow.databases.sql import Database
 except ImportError as error:
     raise MissingExtraError("SQLResultBackend", "sql", "sqlalchemy") from error
 
 T = TypeVar("T")
 
-DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-}
 INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 LONGEST_KEY = 500
@@ -57,43 +51,37 @@ class SQLResultBackend(StoredResultBackend[T]):
         self, engine: AsyncEngine | str, *, table: str = "taskiq_flow_results", **options: Any
     ):
         super().__init__(**options)
-        self._is_own = isinstance(engine, str)
-        self._engine = (
-            create_async_engine(_with_driver(engine)) if isinstance(engine, str) else engine
-        )
+        self._database = Database(engine)
+        self._engine = self._database.engine
         dialect = self._engine.dialect.name
         if dialect not in INSERTS:
             rule = "is no database that results can be kept in: use SQLite or PostgreSQL"
             raise ResultOptionError("engine", dialect, rule)
         self._insert = INSERTS[dialect]
-        self._metadata = MetaData()
         self._table = Table(
             table,
-            self._metadata,
+            self._database.metadata,
             Column("task_id", LargeBinary, primary_key=True),
             Column("kind", LargeBinary, primary_key=True),
             Column("body", LargeBinary, nullable=False),
             Column("expires_at", Double, index=True),
         )
-        self._is_made = False
-        self._making = asyncio.Lock()
         self._swept_at = 0.0
 
     async def startup(self) -> None:
-        await self._make()
+        await self._database.make()
 
     async def shutdown(self) -> None:
-        if self._is_own:
-            await self._engine.dispose()
+        await self._database.close()
 
     async def delete_result(self, task_id: str) -> None:
-        await self._make()
+        await self._database.make()
         async with self._engine.begin() as connection:
             known = self._table.c.task_id == _key(task_id)
             await connection.execute(delete(self._table).where(known))
 
     async def _write(self, kind: Kind, task_id: str, data: bytes) -> None:
-        await self._make()
+        await self._database.make()
         now = time.time()
         facts = {
             "body": data,
@@ -114,7 +102,7 @@ class SQLResultBackend(StoredResultBackend[T]):
         return await self._one(Kind.RESULT, task_id, self._table.c.kind) is not None
 
     async def _one(self, kind: Kind, task_id: str, column: Column[Any]) -> bytes | None:
-        await self._make()
+        await self._database.make()
         known = self._table.c
         asked = select(column).where(
             and_(
@@ -127,21 +115,6 @@ class SQLResultBackend(StoredResultBackend[T]):
             row = (await connection.execute(asked)).first()
         return None if row is None else bytes(row[0])
 
-    async def _make(self) -> None:
-        """Create the table; another process may do so at the same moment."""
-        if self._is_made:
-            return
-        async with self._making:
-            for last in (False, True):
-                try:
-                    async with self._engine.begin() as connection:
-                        await connection.run_sync(self._metadata.create_all)
-                    break
-                except SQLAlchemyError:
-                    if last:
-                        raise
-            self._is_made = True
-
 
 def _key(task_id: str) -> bytes:
     """An id as bytes that fit an index; text of a database takes no NUL and no lone surrogate."""
@@ -149,8 +122,3 @@ def _key(task_id: str) -> bytes:
     if len(data) > LONGEST_KEY:
         return b"#" + hashlib.sha256(data).digest()
     return b"=" + data
-
-
-def _with_driver(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return DRIVERS.get(scheme, scheme) + separator + rest

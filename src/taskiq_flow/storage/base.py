@@ -54,6 +54,17 @@ class BaseStorageAdapter(ABC):
         value = await self.get(key)
         return None if value is None else StorageEntry(key, value)
 
+    async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
+        """Write a value if there is none; False if there was one, which stays.
+
+        One atomic step in the adapters here. An adapter that does not override this reads and
+        writes in two.
+        """
+        if await self.exists(key):
+            return False
+        await self.set(key, value, ttl_seconds)
+        return True
+
     async def replace(self, key: str, expected: Any, value: Any) -> bool:
         """Write a value if the present one, as stored, is the expected one; its expiry stays.
 

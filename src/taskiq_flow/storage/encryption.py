@@ -50,6 +50,9 @@ class EncryptedStorageAdapter(BaseStorageAdapter):
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         await self.storage.set(key, self._seal(key, value), ttl_seconds)
 
+    async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
+        return await self.storage.add(key, self._seal(key, value), ttl_seconds)
+
     async def delete(self, key: str) -> bool:
         return await self.storage.delete(key)
 

@@ -47,6 +47,12 @@ class InMemoryStorageAdapter(BaseStorageAdapter):
         body, now = write_value(key, value, self._limit), time.time()
         self._kept[key] = _Kept(body, now, None if ttl is None else now + ttl)
 
+    async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
+        if self._find(key) is not None:
+            return False
+        await self.set(key, value, ttl_seconds)
+        return True
+
     async def delete(self, key: str) -> bool:
         return self._find(key) is not None and self._kept.pop(key, None) is not None
 

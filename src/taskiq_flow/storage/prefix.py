@@ -26,6 +26,9 @@ class PrefixedStorageAdapter(BaseStorageAdapter):
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         await self.storage.set(self._name(key), value, ttl_seconds)
 
+    async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
+        return await self.storage.add(self._name(key), value, ttl_seconds)
+
     async def delete(self, key: str) -> bool:
         return await self.storage.delete(self._name(key))
 

@@ -78,12 +78,21 @@ class RedisStorageAdapter(BaseStorageAdapter):
         return None if kept is None else decode(kept.partition(b"\n")[2])
 
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
+        await self._write(key, value, ttl_seconds, only_new=False)
+
+    async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
+        return await self._write(key, value, ttl_seconds, only_new=True)
+
+    async def _write(
+        self, key: str, value: Any, ttl_seconds: float | None, *, only_new: bool
+    ) -> bool:
         name = self._name(key)
         ttl = check_ttl("ttl_seconds", ttl_seconds) or self.ttl_seconds
         body = write_value(key, value, self._limit)
         kept = f"{time.time()!r}\n".encode() + body
+        lives = None if ttl is None else math.ceil(ttl * 1000)
         with self.reaching():
-            await self._client.set(name, kept, px=None if ttl is None else math.ceil(ttl * 1000))
+            return bool(await self._client.set(name, kept, px=lives, nx=only_new))
 
     async def delete(self, key: str) -> bool:
         name = self._name(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from taskiq_flow.codec import DEFAULT_LIMIT, decode
+from taskiq_flow.databases.drivers import POSTGRES, driver_of
 from taskiq_flow.exceptions import MissingExtraError, StorageUnavailableError, StorageUseError
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.entry import StorageEntry
@@ -24,7 +24,6 @@ try:
         Double,
         Executable,
         LargeBinary,
-        MetaData,
         Row,
         Table,
         Text,
@@ -39,16 +38,22 @@ try:
     from sqlalchemy.exc import ArgumentError, IntegrityError, InvalidRequestError, SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
     from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+    from taskiq_flow.databases.sql import Database
 except ImportError as error:
     raise MissingExtraError("SQLiteStorageAdapter", "sql", "sqlalchemy") from error
 
 DEFAULT_URL = "sqlite+aiosqlite:///taskiq-flow.db"
 
-_DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-}
+
+def url_beside(store_url: str) -> str:
+    """The URL of a run store as SQLAlchemy takes it: without what only run stores know."""
+    url = make_url(store_url)
+    if url.get_backend_name() == "sqlite":
+        return url.set(query={}).render_as_string(hide_password=False)
+    query = {{"sslmode": "ssl"}.get(name, name): value for name, value in url.query.items()}
+    # Asyncpg reads the words of ``sslmode`` under a name of its own.
+    return url.set(query=query, drivername=POSTGRES).render_as_string(hide_password=False)
 
 
 class SQLiteStorageAdapter(BaseStorageAdapter):
@@ -70,20 +75,18 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
     ) -> None:
         self.ttl_seconds = check_ttl("ttl_seconds", ttl_seconds)
         self._limit = max_value_bytes
-        self._is_own = isinstance(db_url, str)
+        is_own = isinstance(db_url, str)
         self._engine = _engine(db_url) if isinstance(db_url, str) else db_url
-        self._metadata = MetaData()
+        self._database = Database(self._engine, is_own=is_own)
         self._values = Table(
             table,
-            self._metadata,
+            self._database.metadata,
             # Bytes: they hold any text, and compare as they are, whatever the collation.
             Column("key", LargeBinary(1024), primary_key=True),
             Column("body", Text, nullable=False),
             Column("created_at", Double, nullable=False),
             Column("expires_at", Double, index=True),
         )
-        self._is_made = False
-        self._making = asyncio.Lock()
 
     async def get(self, key: str) -> Any | None:
         row = await self._find(key)
@@ -107,6 +110,25 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
                 return
             except IntegrityError:
                 continue  # another one inserted it in between: this write comes after it
+
+    async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
+        name = key_bytes(key)
+        ttl = check_ttl("ttl_seconds", ttl_seconds) or self.ttl_seconds
+        now = time.time()
+        facts = {
+            "body": write_value(key, value, self._limit).decode(),
+            "created_at": now,
+            "expires_at": None if ttl is None else now + ttl,
+        }
+        columns = self._values.c
+        over = delete(self._values).where(columns.key == name, columns.expires_at <= now)
+        try:
+            async with self._changing() as connection:
+                await connection.execute(over)
+                await connection.execute(insert(self._values).values(key=name, **facts))
+        except IntegrityError:
+            return False
+        return True
 
     async def delete(self, key: str) -> bool:
         there = self._there(key_bytes(key))
@@ -153,8 +175,7 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
             return bool(await _changed(connection, changing))
 
     async def close(self) -> None:
-        if self._is_own:
-            await self._engine.dispose()
+        await self._database.close()
 
     async def _find(self, key: str) -> Row[Any] | None:
         asked = select(self._values).where(*self._there(key_bytes(key)))
@@ -172,7 +193,7 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
     async def _changing(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction, with the table there."""
         try:
-            await self._make()
+            await self._database.make()
             async with self._engine.begin() as connection:
                 yield connection
         except IntegrityError:
@@ -183,21 +204,6 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
             why = str(error).partition("\n")[0]
             raise StorageUnavailableError(address, why) from error
 
-    async def _make(self) -> None:
-        """Create the table; another process may do so at the same moment."""
-        if self._is_made:
-            return
-        async with self._making:
-            for last in (False, True):
-                try:
-                    async with self._engine.begin() as connection:
-                        await connection.run_sync(self._metadata.create_all)
-                    break
-                except SQLAlchemyError:
-                    if last:
-                        raise
-            self._is_made = True
-
 
 async def _changed(connection: AsyncConnection, statement: Executable) -> int:
     return cast("CursorResult[Any]", await connection.execute(statement)).rowcount
@@ -206,7 +212,7 @@ async def _changed(connection: AsyncConnection, statement: Executable) -> int:
 def _engine(text: str) -> AsyncEngine:
     try:
         url: URL = make_url(text)
-        url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+        url = url.set(drivername=driver_of(url.drivername))
         if url.get_backend_name() != "sqlite":
             return create_async_engine(url, pool_pre_ping=True)
         # One connection, taken in turns: it is also what keeps a database in memory one.

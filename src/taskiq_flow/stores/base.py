@@ -20,6 +20,7 @@ from taskiq_flow.model.records import (
     RunFilter,
     RunSnapshot,
     RunStatus,
+    StepTotal,
     Value,
     Wake,
     WakeKind,
@@ -30,8 +31,14 @@ from taskiq_flow.model.transitions import Pace
 FORMAT_VERSION = "1"
 """Written into every store; another version is refused with the command to run."""
 
+TICK_SECONDS = 7 * 24 * 3600.0
+"""How long it is known that a tick has fired, at the least; if runs are kept longer, as long."""
+
 CHUNK = 1000
 """Items that travel in one call: bounds the time that a server is busy with one of them."""
+
+SUMMED_STEPS = 5000
+"""Steps of ended runs that `RunStore.step_totals` reads at the most."""
 
 EndListener: TypeAlias = Callable[[str, RunStatus], None]
 
@@ -222,6 +229,23 @@ class RunStore(ABC):
         """Runs by index, newest first, without steps and values."""
 
     @abstractmethod
+    async def count_runs(self, where: RunFilter, *, at_most: int | None = None) -> int:
+        """How many runs a listing would show; counting stops at a number if one is given."""
+
+    @abstractmethod
+    async def count_ended(
+        self, *, since: float, until: float, buckets: int
+    ) -> list[dict[RunStatus, int]]:
+        """How many runs ended how, in each of the equal parts of a span of time, oldest first."""
+
+    @abstractmethod
+    async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
+        """What the steps of the runs that ended last came to, in no order.
+
+        Of so many runs, as far as they have no more than `SUMMED_STEPS` steps together.
+        """
+
+    @abstractmethod
     async def delete(self, run_id: str) -> bool:
         """Remove an ended run and all that belongs to it; a run that goes on stays (False)."""
 
@@ -282,4 +306,4 @@ class RunStore(ABC):
 
     @abstractmethod
     async def health(self) -> dict[str, Any]:
-        """Facts for ``doctor``: version, durability, latency in milliseconds."""
+        """Facts for ``doctor``: version, durability, latency in milliseconds, its clock."""

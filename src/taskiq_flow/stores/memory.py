@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise, takewhile
 from typing import Any, TypeAlias
 
 from taskiq_flow.exceptions import (
@@ -40,6 +40,7 @@ from taskiq_flow.model.records import (
     SequenceValue,
     StepSnapshot,
     StepStatus,
+    StepTotal,
     Value,
     Wake,
     WakeKind,
@@ -55,7 +56,16 @@ from taskiq_flow.model.state import (
     new_dict,
     new_list,
 )
-from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
+from taskiq_flow.stores.base import (
+    TICK_SECONDS,
+    Ending,
+    EndListener,
+    Held,
+    Page,
+    RunStore,
+    StoreOptions,
+)
+from taskiq_flow.stores.memory_listing import FINAL, Listing, Place, summed_steps
 
 LOG_LINES = 10_000
 """Log lines kept of one run."""
@@ -107,7 +117,7 @@ class _Shared:
     lock: threading.RLock = field(default_factory=threading.RLock)
     runs: dict[str, _Run] = field(default_factory=dict[str, _Run])
     by_key: dict[str, str] = field(default_factory=dict[str, str])
-    ticks: set[str] = field(default_factory=set[str])
+    ticks: dict[str, float] = field(default_factory=dict[str, float])  # when each fired, in order
     backlog: dict[str, int] = field(default_factory=dict[str, int])
     due: dict[str, list[tuple[float, str, int, int]]] = field(
         default_factory=dict[str, list[tuple[float, str, int, int]]]
@@ -123,6 +133,8 @@ class _Shared:
         default_factory=dict[str, tuple[WorkerRecord, float]]
     )
     listeners: list[EndListener] = field(default_factory=list[EndListener])
+    beside: dict[str, Any] = field(default_factory=new_dict)
+    listing: Listing = field(default_factory=Listing)
     elsewhere: dict[str, _Shared] = field(default_factory=dict[str, "_Shared"])  # by namespace
 
 
@@ -145,6 +157,11 @@ class MemoryRunStore(RunStore):
         self._clock = clock
         self._data = _shared or _Shared()
         self._pace = self.options.pace
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What lives beside the runs, by purpose; see `taskiq_flow.storage.beside`."""
+        return self._data.beside
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -183,7 +200,8 @@ class MemoryRunStore(RunStore):
             if new.key is not None:
                 self._data.by_key[new.key] = new.run_id
             if new.tick is not None:
-                self._data.ticks.add(new.tick)
+                self._forget_ticks(now - max(TICK_SECONDS, self.options.retention_seconds))
+                self._data.ticks[new.tick] = now
             if new.backlog is not None:
                 run.pending = True
                 name = new.backlog[0]
@@ -191,6 +209,11 @@ class MemoryRunStore(RunStore):
             if state.deadline is not None:
                 self._queue(run, (DEADLINE, 0), state.deadline)
             return self._apply(run, effects, now)
+
+    def _forget_ticks(self, before: float) -> None:
+        ticks = self._data.ticks
+        for tick in [*takewhile(lambda tick: ticks[tick] < before, ticks)]:
+            del ticks[tick]
 
     def _admit(self, new: NewRun) -> None:
         if new.key is not None:
@@ -443,7 +466,10 @@ class MemoryRunStore(RunStore):
     def _drop(self, run_id: str) -> None:
         self._data.ended.pop(run_id, None)
         run = self._data.runs.pop(run_id, None)
-        key = None if run is None else run.new.key
+        if run is None:
+            return
+        self._data.listing.forget(run)
+        key = run.new.key
         if key is not None and self._data.by_key.get(key) == run_id:
             del self._data.by_key[key]
 
@@ -657,16 +683,34 @@ class MemoryRunStore(RunStore):
         self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
     ) -> Page:
         with self._data.lock:
-            newest_first = sorted(self._data.runs.values(), key=_age, reverse=True)
-            matching = (
-                run
-                for run in newest_first
-                if (cursor is None or _age(run) < _age_of(cursor)) and _matches(run, which)
-            )
-            page = list(islice(matching, limit + 1))
+            data = self._listed()
+            before = None if cursor is None else _place(cursor)
+            page = list(islice(data.listing.runs(data.runs, which, before), limit + 1))
             runs = tuple(self._snapshot(run, steps=False) for run in page[:limit])
-            more = len(page) > limit
-            return Page(runs, "{!r} {}".format(*_age(page[limit - 1])) if more else None)
+            cursor = f"{runs[-1].created_at!r} {runs[-1].run_id}" if len(page) > limit else None
+            return Page(runs, cursor)
+
+    async def count_runs(self, where: RunFilter, *, at_most: int | None = None) -> int:
+        with self._data.lock:
+            data = self._listed()
+            return data.listing.count(data.runs, where, at_most)
+
+    async def count_ended(
+        self, *, since: float, until: float, buckets: int
+    ) -> list[dict[RunStatus, int]]:
+        edges = [since + (until - since) * number / buckets for number in range(buckets + 1)]
+        with self._data.lock:
+            count = self._listed().listing.count_ended
+            return [{status: count(*span, status) for status in FINAL} for span in pairwise(edges)]
+
+    async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
+        with self._data.lock:
+            last = islice(reversed(self._data.ended), newest)
+            return summed_steps(self._data.runs[run_id] for run_id in last)
+
+    def _listed(self) -> _Shared:
+        self._data.listing.update(self._data.runs, self._data.ended)
+        return self._data
 
     async def delete(self, run_id: str) -> bool:
         with self._data.lock:
@@ -790,22 +834,6 @@ def _event(kept: _Event) -> EventRecord:
     return EventRecord(run_id, seq, at, EventType(kind), step, number, attempt, detail)
 
 
-def _age(run: _Run) -> tuple[float, str]:
-    return run.state.created_at, run.new.run_id
-
-
-def _age_of(cursor: str) -> tuple[float, str]:
+def _place(cursor: str) -> Place:
     created_at, _, run_id = cursor.partition(" ")
     return float(created_at), run_id
-
-
-def _matches(run: _Run, which: RunFilter) -> bool:
-    new, state = run.new, run.state
-    return (
-        (which.status is None or state.status is which.status)
-        and (which.name is None or new.name == which.name)
-        and (which.kind is None or new.kind == which.kind)
-        and (which.tag is None or which.tag in new.tags)
-        and (which.since is None or state.created_at >= which.since)
-        and (which.until is None or state.created_at < which.until)
-    )

@@ -13,7 +13,8 @@
 -- y:<run>:<i> zset  items of a map due again      w:<run>:<i> hash       how often they failed
 -- b:<run>     list  slots behind max_parallel     p:<run> hash progress  k:<run> set more keys
 -- due:<queue> zset  run|step|slot by time; steps -1 -2 -3 are deadline, publish, notify
--- i:<index>   zset  runs by creation (i:end: by end)     i:of hash  indexes and key of a run
+-- i:<index>   zset  runs by creation (i:e:<status>: by end)  i:of hash  indexes and key of a run
+-- i:names     zset  names of runs in alphabetical order
 -- key:<key>, tick:<tick> string   backlog:<name> set   lh: lw: ln: la:<limit>  holders, queue, times
 local P, A, op, call = KEYS[1], ARGV, ARGV[1], redis.call
 local encode, decode, fmt = cmsgpack.pack, cmsgpack.unpack, string.format
@@ -125,7 +126,7 @@ local function close(run)
   if st.deadline then call('ZREM', due, run.id .. '|-1|0') end
   if st.publish then call('ZADD', due, now + 5, run.id .. '|-2|0') end
   if st.notify then call('ZADD', due, now + 5, run.id .. '|-3|0') end
-  call('ZADD', P .. 'i:end', st.ended, run.id)
+  call('ZADD', P .. 'i:e:' .. st.s, st.ended, run.id)
   local keys, key = keys_of(run.id), st.named and P .. 'key:' .. st.name
   if key and call('GET', key) == run.id then keys[#keys + 1] = key end
   expire(keys, A[5])
@@ -688,19 +689,29 @@ local function wake(run, x, hold)
   unblock(run)
 end
 
+local ENDS = {'COMPLETED', 'FAILED', 'CANCELLED'}
 local function forget(run_id) -- a run that has ended, also when its keys have expired
   local of = cjson.decode(call('HGET', P .. 'i:of', run_id) or '{"indexes":[]}')
   for _, index in ipairs(of.indexes) do call('ZREM', P .. index, run_id) end
-  for status in pairs(FINAL) do call('ZREM', P .. 'i:s:' .. status, run_id) end
+  for _, status in ipairs(ENDS) do
+    call('ZREM', P .. 'i:s:' .. status, run_id)
+    call('ZREM', P .. 'i:e:' .. status, run_id)
+  end
+  local named = of.indexes[2] -- see `indexes` in redis_arguments.py
+  if named and call('EXISTS', P .. named) == 0 then call('ZREM', P .. 'i:names', named:sub(5)) end
   if of.key and call('GET', P .. of.key) == run_id then call('DEL', P .. of.key) end
   for _, name in ipairs(keys_of(run_id)) do call('UNLINK', name) end
-  call('ZREM', P .. 'i:end', run_id)
   call('HDEL', P .. 'i:of', run_id)
 end
 local function forget_ended(before, limit)
-  local old = call('ZRANGEBYSCORE', P .. 'i:end', '-inf', '(' .. before, 'LIMIT', 0, limit)
-  for k = 1, #old do forget(old[k]) end
-  return #old
+  local count = 0
+  for _, status in ipairs(ENDS) do
+    local index = P .. 'i:e:' .. status
+    local old = call('ZRANGEBYSCORE', index, '-inf', '(' .. before, 'LIMIT', 0, limit - count)
+    for k = 1, #old do forget(old[k]) end
+    count = count + #old
+  end
+  return count
 end
 local function store_part(first) -- groups of: key, how many, fields and values
   while A[first] do
@@ -860,6 +871,7 @@ if op == 'create' then -- header, setup, groups…
   run = blank(id, st)
   put(run.fields, 'j', A[7])
   for _, index in ipairs(set.indexes) do call('ZADD', P .. index, now, id) end
+  call('ZADD', P .. 'i:names', 0, set.indexes[2]:sub(5))
   call('HSET', P .. 'i:of', id, cjson.encode(of))
   if of.key then call('SET', P .. of.key, id) end
   if set.tick then call('SET', P .. 'tick:' .. set.tick, id, 'PX', max(A[5] + 0, 604800000)) end
@@ -922,40 +934,209 @@ if op == 'ending' then -- keys…
   return FINAL[run.st.s] and {snapshot(run), outputs(run, {unpack(A, 7)}, true)} or false
 end
 
--- Walk the smallest index and ask the others; a call looks at 2,000 runs at the most and says
--- where to go on.
-if op == 'list_runs' then -- (id: the last one seen) since, until, limit, its time or '', indexes…
-  local since, index, fewest, position = tonumber(A[7])
-  for k = 11, #A do
-    local count = call('ZCOUNT', P .. A[k], A[7], '(' .. A[8])
+-- Walk the shortest index of what is asked for, newest first, and ask the others about a hundred
+-- runs at once. A call looks at 5,000 runs at the most and says where to go on; runs that are found
+-- by the beginnings of their names or by their ends are put in order, up to 20,000 in one call.
+if op == 'list_runs' or op == 'count_runs' then
+  -- (id: the last one seen or '') its time or '', since, until, limit, ended since, ended until (''
+  -- where neither is asked for), status, beginning of the name, indexes…
+  forget_ended(float(now - A[5] / 1000), 100) -- what has expired does not count
+  local at, since, till, limit, search = A[7], A[8], A[9], tonumber(A[10]), A[14]
+  local counts, always = op == 'count_runs', since == '-inf' and till == 'inf'
+  local index, fewest
+  for k = 15, #A do
+    local count = call('ZCOUNT', P .. A[k], since, '(' .. till)
     if not fewest or count < fewest then index, fewest = P .. A[k], count end
   end
-  if A[10] == '' then
-    position = call('ZCOUNT', index, A[8], '+inf')
-  else
-    -- The run may have left this index since; put it back for a moment to know its place.
-    local absent = not call('ZSCORE', index, id)
-    if absent then call('ZADD', index, A[10], id) end
-    position = call('ZREVRANK', index, id) + (absent and 0 or 1)
-    if absent then call('ZREM', index, id) end
-  end
-  local found, gone, looked, done, at = {}, {}, 0, false, A[10]
-  while not done and looked < 2000 and #found < tonumber(A[9]) do
-    local page = call('ZREVRANGE', index, position, position + 99, 'WITHSCORES')
-    done, position, looked = #page < 200, position + 100, looked + 100
-    for k = 1, #page, 2 do
-      local older = tonumber(page[k + 1]) < since
-      done = done or older
-      if older or #found == tonumber(A[9]) then break end
-      id, at = page[k], page[k + 1]
-      local wanted = true
-      for j = 11, #A do wanted = wanted and call('ZSCORE', P .. A[j], id) end
-      local run = wanted and load(id)
-      if run then found[#found + 1] = snapshot(run) elseif wanted then gone[#gone + 1] = id end
+  local ends, ended, named, names = {}, 0, 0, {}
+  if A[11] ~= '' then
+    for k, status in ipairs(A[13] ~= '' and {A[13]} or ENDS) do
+      ends[k] = P .. 'i:e:' .. status
+      ended = ended + call('ZCOUNT', ends[k], A[11], '(' .. A[12])
     end
   end
-  for k = 1, #gone do call('ZREM', index, gone[k]) end -- its keys expired
-  return {found, done and 1 or 0, id, at}
+  if search ~= '' then
+    local most = 5000 -- names; of more of them nobody knows how many runs they have
+    local from, to = '[' .. search, '[' .. search .. '\255'
+    names = call('ZRANGEBYLEX', P .. 'i:names', from, to, 'LIMIT', 0, most + 1)
+    for k = 1, #names do
+      names[k] = P .. 'i:n:' .. names[k]
+      if #names <= most then named = named + call('ZCOUNT', names[k], since, '(' .. till) end
+    end
+    if #names > most then named = math.huge end
+  end
+
+  -- Counting what one index, or several that are of one kind, know by themselves.
+  local alone = #A == 15 and (A[15] == 'i:all' or A[13] ~= '')
+  local sum = search == '' and #ends == 0 and #A == 15 and fewest
+    or search ~= '' and #ends == 0 and A[15] == 'i:all' and named < math.huge and named
+    or search == '' and #ends > 0 and always and alone and ended
+  if counts and not sum and search == '' and #ends == 0 and always then
+    local keys = {}
+    for k = 15, #A do keys[#keys + 1] = P .. A[k] end
+    local both = redis.pcall('ZINTERCARD', #keys, unpack(keys)) -- Redis 7
+    sum = type(both) == 'number' and both
+  end
+  if counts and sum then return {min(sum, limit), 1, '', ''} end
+
+  local made, by_name, by_end
+  if search ~= '' and named <= min(20000, fewest) then
+    made, fewest, by_name = {}, named, true
+    for _, key in ipairs(names) do
+      for _, member in ipairs(call('ZREVRANGEBYSCORE', key, '(' .. till, since)) do
+        made[#made + 1] = member
+      end
+    end
+  end
+  if #ends > 0 and ended <= min(20000, fewest) then
+    made, by_name, by_end = {}, false, true
+    for _, key in ipairs(ends) do
+      for _, member in ipairs(call('ZREVRANGEBYSCORE', key, '(' .. A[12], A[11])) do
+        made[#made + 1] = member
+      end
+    end
+  end
+  if made then index = nil end
+
+  -- What an index says of a run stands between the brackets of a list, so no other text does.
+  local beginning = search ~= '' and cjson.encode({'i:all', 'i:n:' .. search}):sub(1, -3)
+  local function matching(ids) -- by the number of each
+    local kept = {}
+    for k = 1, #ids do kept[k] = true end
+    for j = 15, #A do
+      if P .. A[j] ~= index and A[j] ~= 'i:all' then
+        local scores = call('ZMSCORE', P .. A[j], unpack(ids))
+        for k = 1, #ids do kept[k] = kept[k] and scores[k] end
+      end
+    end
+    if #ends > 0 and not by_end then
+      local low, high, found = tonumber(A[11]), tonumber(A[12]), {}
+      for _, key in ipairs(ends) do
+        local scores = call('ZMSCORE', key, unpack(ids))
+        for k = 1, #ids do
+          local time = scores[k] and tonumber(scores[k])
+          found[k] = found[k] or time and time >= low and time < high
+        end
+      end
+      for k = 1, #ids do kept[k] = kept[k] and found[k] end
+    end
+    if beginning and not by_name then
+      local told = call('HMGET', P .. 'i:of', unpack(ids))
+      for k = 1, #ids do kept[k] = kept[k] and told[k] and told[k]:find(beginning, 1, true) end
+    end
+    return kept
+  end
+
+  local found, count, gone, looked, done = {}, 0, {}, 0, false
+  local function show(member)
+    local run = load(member)
+    if run then found[#found + 1] = snapshot(run) else gone[#gone + 1] = member end
+    return run
+  end
+  if made then
+    local first, last, before = tonumber(since), tonumber(till), tonumber(at)
+    local top = {} -- the newest ones, in order
+    for from = 1, #made, 100 do
+      local ids = {unpack(made, from, min(from + 99, #made))}
+      local times, kept = call('ZMSCORE', P .. 'i:all', unpack(ids)), matching(ids)
+      for k = 1, #ids do
+        local time, member = times[k] and tonumber(times[k]), ids[k]
+        if time and kept[k] and time >= first and time < last
+            and (not before or time < before or time == before and member < id) then
+          count = count + 1
+          local place = #top
+          while not counts and place > 0 and (top[place][1] < time
+              or top[place][1] == time and top[place][2] < member) do place = place - 1 end
+          if not counts and place < limit then
+            table.insert(top, place + 1, {time, member, times[k]})
+            top[limit + 1] = nil
+          end
+        end
+      end
+    end
+    done = #top < limit
+    for k = 1, #top do
+      show(top[k][2])
+      id, at = top[k][2], top[k][3]
+    end
+    if counts then return {min(count, limit), 1, '', ''} end
+  else
+    local first, position, latest = tonumber(since), 0, till
+    if #ends > 0 then latest = float(min(tonumber(till), tonumber(A[12]) + 60)) end -- see SQL's
+    if at == '' then
+      position = call('ZCOUNT', index, latest, '+inf')
+    else
+      -- The run may have left this index since; put it back for a moment to know its place.
+      local absent = not call('ZSCORE', index, id)
+      if absent then call('ZADD', index, at, id) end
+      position = call('ZREVRANK', index, id) + (absent and 0 or 1)
+      if absent then call('ZREM', index, id) end
+    end
+    while not done and looked < 5000 and count < limit do
+      local page = call('ZREVRANGE', index, position, position + 99, 'WITHSCORES')
+      local ids, times = {}, {}
+      done, position, looked = #page < 200, position + 100, looked + 100
+      for k = 1, #page, 2 do
+        if not always and tonumber(page[k + 1]) < first then
+          done = true
+          break
+        end
+        ids[#ids + 1], times[#times + 1] = page[k], page[k + 1]
+      end
+      local kept = #ids > 0 and matching(ids)
+      for k = 1, #ids do
+        if count == limit then break end
+        id, at = ids[k], times[k]
+        if kept[k] and (counts or show(id)) then count = count + 1 end
+      end
+    end
+  end
+  for k = 1, #gone do -- their keys expired
+    if index then call('ZREM', index, gone[k]) end
+    forget(gone[k])
+  end
+  return {counts and count or found, done and 1 or 0, id, at}
+end
+
+if op == 'count_ended' then -- edges…
+  local counts = {}
+  for k = 7, #A - 1 do
+    for _, status in ipairs(ENDS) do
+      counts[#counts + 1] = call('ZCOUNT', P .. 'i:e:' .. status, A[k], '(' .. A[k + 1])
+    end
+  end
+  return counts
+end
+
+if op == 'ended_last' then -- how many: ids and times in turns, of each status
+  local last = {}
+  for _, status in ipairs(ENDS) do
+    for _, part in ipairs(call('ZREVRANGE', P .. 'i:e:' .. status, 0, A[7] - 1, 'WITHSCORES')) do
+      last[#last + 1] = part
+    end
+  end
+  return last
+end
+
+if op == 'step_rows' then -- the most steps of a run, (from there on) run ids…
+  local runs, looked = {}, 0
+  for k = 8, #A do
+    if looked > 1000 then break end
+    local run = load(A[k])
+    local told = run and cjson.decode(call('HGET', run.key, 'j'))
+    local total, steps = told and told.total or 0, {}
+    for i = 0, total <= tonumber(A[7]) and total - 1 or -1 do
+      local raw = call('HMGET', run.key, 'd' .. i, 'h' .. i)
+      local d = raw[1] and decode(raw[1])
+      if d and d.started and d.ended then
+        local h = cjson.decode(raw[2])
+        steps[#steps + 1] = {h.name, h.task, float(d.started), float(d.ended), d.attempt or 0,
+          d.s == 'FAILED' and 1 or 0}
+      end
+    end
+    runs[#runs + 1], looked = {total, told and told.name or '', steps}, looked + total
+  end
+  return runs
 end
 
 if op == 'delete' then

@@ -36,6 +36,7 @@ from taskiq_flow.model.records import (
     RunSnapshot,
     RunStatus,
     StepSnapshot,
+    StepTotal,
     Value,
     Wake,
     WakeKind,
@@ -46,6 +47,7 @@ from taskiq_flow.stores import redis_replies as replies
 from taskiq_flow.stores.base import (
     CHUNK,
     FORMAT_VERSION,
+    SUMMED_STEPS,
     Ending,
     EndListener,
     Held,
@@ -56,8 +58,12 @@ from taskiq_flow.stores.base import (
 from taskiq_flow.stores.redis_arguments import Argument
 from taskiq_flow.stores.redis_feed import RedisFeed
 from taskiq_flow.stores.redis_wire import RedisEar, RedisWire, ReplyError
+from taskiq_flow.stores.step_sums import StepSums
 
 logger = logging.getLogger(__name__)
+
+ENDLESS = 1 << 62
+"""More runs than there can be."""
 
 SCRIPT = resources.files("taskiq_flow.stores").joinpath("redis.lua").read_bytes()
 SCRIPT_HASH = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
@@ -270,21 +276,44 @@ class RedisRunStore(RunStore):
     async def list_runs(
         self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
     ) -> Page:
-        since = "-inf" if which.since is None else repr(which.since)
-        until = "inf" if which.until is None else repr(which.until)
         at, _, last = (cursor or "").partition(" ")
         found: list[RunSnapshot] = []
         whole = False
         while not whole and len(found) <= limit:
             wanted = limit + 1 - len(found)
-            page, whole, last, at = await self._run(
-                "list_runs", last, since, until, wanted, at, *arguments.indexes_of(which)
-            )
+            asked = arguments.filter_arguments(which, at, wanted)
+            page, whole, last, at = await self._run("list_runs", last, *asked)
             found += map(replies.snapshot, page)
         if len(found) <= limit:
             return Page(tuple(found), None)
         shown = found[limit - 1]
         return Page(tuple(found[:limit]), f"{shown.created_at!r} {shown.run_id}")
+
+    async def count_runs(self, where: RunFilter, *, at_most: int | None = None) -> int:
+        most = ENDLESS if at_most is None else at_most
+        count, whole, last, at = 0, False, "", ""
+        while not whole and count < most:
+            asked = arguments.filter_arguments(where, at, most - count)
+            counted, whole, last, at = await self._run("count_runs", last, *asked)
+            count += counted
+        return count
+
+    async def count_ended(
+        self, *, since: float, until: float, buckets: int
+    ) -> list[dict[RunStatus, int]]:
+        edges = [since + (until - since) * number / buckets for number in range(buckets + 1)]
+        counts = await self._run("count_ended", "", *map(repr, edges))
+        return replies.counts_by_status(counts)
+
+    async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
+        run_ids = replies.newest(await self._run("ended_last", "", newest), newest)
+        sums = StepSums()
+        while run_ids and sums.has_room:
+            runs = await self._run("step_rows", "", SUMMED_STEPS, *run_ids)
+            run_ids = run_ids[len(runs) :]
+            for total, name, steps in runs:
+                sums.add_run(total, name.decode(), map(replies.step_times, steps))
+        return sums.totals()
 
     async def delete(self, run_id: str) -> bool:
         return bool(await self._run("delete", run_id))
@@ -362,24 +391,10 @@ class RedisRunStore(RunStore):
         began = time.perf_counter()
         await self._call("PING")
         latency = (time.perf_counter() - began) * 1000
-        info = dict(
-            line.split(":", 1)
-            for line in (await self._call("INFO")).decode().splitlines()
-            if ":" in line
-        )
+        info = await self._call("INFO")
         try:
             policy = (await self._wire.call("CONFIG", "GET", "appendfsync"))[1].decode()
         except (ReplyError, StoreUnavailableError, IndexError):  # often forbidden where managed
             policy = None
-        append_only = info.get("aof_enabled") == "1"
-        eviction = info.get("maxmemory_policy")
-        return {
-            "store": "redis",
-            "namespace": self.options.namespace,
-            "redis_version": info.get("redis_version"),
-            "appendonly": append_only,
-            "appendfsync": policy,
-            "maxmemory_policy": eviction,
-            "durable": append_only and eviction == "noeviction",
-            "latency_ms": round(latency, 3),
-        }
+        facts = replies.server_facts(info, policy)
+        return {**facts, "namespace": self.options.namespace, "latency_ms": round(latency, 3)}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
+from taskiq_flow.codec.facts import write_facts
 from taskiq_flow.model.records import (
     Aborted,
     Done,
@@ -80,10 +81,21 @@ def indexes(name: str, kind: str, tags: Iterable[str]) -> list[str]:
     return ["i:all", f"i:n:{name}", f"i:k:{kind}", *(f"i:t:{tag}" for tag in dict.fromkeys(tags))]
 
 
-def indexes_of(which: RunFilter) -> list[str]:
-    """The indexes whose common runs a filter asks for."""
+def filter_arguments(which: RunFilter, at: Argument, limit: int) -> list[Argument]:
+    """What a listing or a count is asked for, from the time of the last run seen on."""
     asked = {"s": which.status, "n": which.name, "k": which.kind, "t": which.tag}
-    return [f"i:{kind}:{value}" for kind, value in asked.items() if value is not None] or ["i:all"]
+    own = [f"i:{kind}:{value}" for kind, value in asked.items() if value is not None]
+    ends: tuple[str, str] = ("", "")
+    if which.is_about_ends:
+        ends = (_time(which.ended_since, "-inf"), _time(which.ended_until, "inf"))
+    times = (_time(which.since, "-inf"), _time(which.until, "inf"))
+    # Beside a beginning of names, or times of ends, which may be few, all of them are walked.
+    indexes = own or ["i:all"]
+    return [at, *times, limit, *ends, which.status or "", which.search or "", *indexes]
+
+
+def _time(moment: float | None, otherwise: str) -> str:
+    return otherwise if moment is None else repr(float(moment))
 
 
 def parts(new: NewRun, items: Mapping[int, Iterable[bytes]]) -> Iterator[list[Argument]]:
@@ -173,7 +185,7 @@ def _fields(
             yield sequence, str(number), value
 
 
-def _record(step: StepRecord, new: NewRun, waiting: int, skipped: int | None) -> str:
+def _record(step: StepRecord, new: NewRun, waiting: int, skipped: int | None) -> bytes:
     done = new.done.get(step.index)
     status = StepStatus.SKIPPED if done is None else StepStatus.COMPLETED
     facts: dict[str, Any] = {
@@ -197,7 +209,7 @@ def _record(step: StepRecord, new: NewRun, waiting: int, skipped: int | None) ->
         "done": status if step.index in new.done else None,
         "out": done.length if isinstance(done, SequenceValue) else None,
     }
-    return _json({name: fact for name, fact in facts.items() if fact is not None})
+    return write_facts({name: fact for name, fact in facts.items() if fact is not None})
 
 
 def _limit(limit: Limit) -> dict[str, Any]:

@@ -26,8 +26,12 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
+from taskiq_flow.stores.step_sums import StepTimes
 
 Row: TypeAlias = list[Any]
+
+ENDS = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+"""In the order of the script."""
 
 
 def ready(rows: Sequence[Row]) -> tuple[Ready, ...]:
@@ -147,6 +151,28 @@ def step_snapshot(row: Row, run_status: RunStatus) -> StepSnapshot:
     )
 
 
+def counts_by_status(counts: Sequence[int]) -> list[dict[RunStatus, int]]:
+    """Counts of one span of time after the other, each of all the ways to end."""
+    ways = len(ENDS)
+    return [
+        dict(zip(ENDS, counts[first : first + ways], strict=True))
+        for first in range(0, len(counts), ways)
+    ]
+
+
+def newest(parts: Sequence[bytes], count: int) -> list[str]:
+    """The ids of the runs that ended last, of ids and times by turns."""
+    ends = sorted(zip(map(float, parts[1::2]), parts[::2], strict=True), reverse=True)
+    return [run_id.decode() for _, run_id in ends[:count]]
+
+
+def step_times(row: Row) -> StepTimes:
+    name, task, started_at, ended_at, attempt, failed = row
+    return StepTimes(
+        name.decode(), task.decode(), float(ended_at) - float(started_at), attempt, failed
+    )
+
+
 def event(run_id: str, seq: int, row: bytes) -> EventRecord:
     at, kind, step, slot, attempt, detail = row.decode().split("|", 5)
     return EventRecord(
@@ -165,6 +191,22 @@ def entry(fields: Sequence[bytes]) -> list[EventRecord]:
     """The events of one entry of the feed: what one call recorded of one run."""
     run_id, first = fields[1].decode(), int(fields[3]) + 1
     return [event(run_id, first + k, row) for k, row in enumerate(fields[5::2])]
+
+
+def server_facts(text: bytes, policy: str | None) -> dict[str, Any]:
+    """What INFO says, with the policy by which the server writes to its disk, if that is known."""
+    info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+    append_only = info.get("aof_enabled") == "1"
+    eviction = info.get("maxmemory_policy")
+    return {
+        "store": "redis",
+        "redis_version": info.get("redis_version"),
+        "clock": int(info["server_time_usec"]) / 1e6 if "server_time_usec" in info else None,
+        "appendonly": append_only,
+        "appendfsync": policy,
+        "maxmemory_policy": eviction,
+        "durable": append_only and eviction == "noeviction",
+    }
 
 
 def worker(row: bytes) -> WorkerRecord:

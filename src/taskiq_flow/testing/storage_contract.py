@@ -236,6 +236,20 @@ class StorageAdapterContract:
         assert await adapter.replace("a", [1], [2]) is True
         assert await adapter.get("a") == [2]
 
+    async def test_a_value_is_added_only_where_there_is_none(
+        self, adapter: BaseStorageAdapter
+    ) -> None:
+        assert await adapter.add("a", None) is True
+        assert await adapter.add("a", 2, ttl_seconds=self.short_ttl_seconds) is False
+        assert await adapter.add("short", 1, ttl_seconds=self.short_ttl_seconds) is True
+
+        await gone(adapter, "short", self.short_ttl_seconds)
+
+        assert await adapter.add("short", 2) is True
+        assert await adapter.get("short") == 2
+        assert await adapter.get("a") is None
+        assert await adapter.keys() == ["a", "short"]
+
     async def test_many_at_once_do_not_disturb_each_other(
         self, adapter: BaseStorageAdapter
     ) -> None:

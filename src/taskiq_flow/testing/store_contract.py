@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskiq_flow.testing.contract.claims import ClaimContract
+from taskiq_flow.testing.contract.counts import CountContract, SumContract
 from taskiq_flow.testing.contract.creation import CreationContract
 from taskiq_flow.testing.contract.events import EventContract
 from taskiq_flow.testing.contract.failures import FailureContract
@@ -32,6 +33,8 @@ class RunStoreContract(
     WaitingContract,
     ValueContract,
     SnapshotContract,
+    CountContract,
+    SumContract,
     ListingContract,
     EventContract,
     NoteContract,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterable
@@ -20,7 +19,6 @@ try:
         Column,
         Double,
         Index,
-        MetaData,
         Select,
         Table,
         Text,
@@ -31,16 +29,11 @@ try:
         select,
         update,
     )
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from taskiq_flow.databases.sql import Database
 except ImportError as error:
     raise MissingExtraError("SQLPipelineStorage", "sql", "sqlalchemy") from error
-
-DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-}
 
 
 class SQLPipelineStorage(TrackingStorage):
@@ -51,11 +44,8 @@ class SQLPipelineStorage(TrackingStorage):
     """
 
     def __init__(self, engine: AsyncEngine | str, *, table: str = "taskiq_flow_tracking") -> None:
-        self._is_own = isinstance(engine, str)
-        self._engine = (
-            create_async_engine(_with_driver(engine)) if isinstance(engine, str) else engine
-        )
-        metadata = MetaData()
+        self._database = Database(engine)
+        self._engine, metadata = self._database.engine, self._database.metadata
         self._records = Table(
             table,
             metadata,
@@ -77,12 +67,9 @@ class SQLPipelineStorage(TrackingStorage):
             Column("tag", Text, primary_key=True),
             Column("run_key", Text, primary_key=True),
         )
-        self._metadata = metadata
-        self._is_made = False
-        self._making = asyncio.Lock()
 
     async def save_status(self, status: PipelineStatus) -> None:
-        await self._make()
+        await self._database.make()
         key = _plain(record_key(status))
         records = self._records
         ended = status.completed_at
@@ -110,7 +97,7 @@ class SQLPipelineStorage(TrackingStorage):
                     )
 
     async def get_status(self, pipeline_id: str) -> PipelineStatus | None:
-        await self._make()
+        await self._database.make()
         records, name = self._records, _plain(pipeline_id)
         newest = (records.c.created_at.desc(), records.c.run_key.desc())
         by_key = select(records.c.body).where(records.c.run_key == name)
@@ -130,7 +117,7 @@ class SQLPipelineStorage(TrackingStorage):
     async def get_history(
         self, query: HistoryQuery, *, limit: int = 100, cursor: str | None = None
     ) -> StatusPage:
-        await self._make()
+        await self._database.make()
         asked = self._where(query, cursor).limit(limit + 1)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(asked)).all()
@@ -146,7 +133,7 @@ class SQLPipelineStorage(TrackingStorage):
         return True
 
     async def cleanup_older_than(self, days: float) -> int:
-        await self._make()
+        await self._database.make()
         before = time.time() - days * 24 * 3600
         records = self._records
         removed = 0
@@ -160,8 +147,7 @@ class SQLPipelineStorage(TrackingStorage):
                 return removed
 
     async def close(self) -> None:
-        if self._is_own:
-            await self._engine.dispose()
+        await self._database.close()
 
     def _where(self, query: HistoryQuery, cursor: str | None) -> Select[Any]:
         records = self._records.c
@@ -192,29 +178,9 @@ class SQLPipelineStorage(TrackingStorage):
             await connection.execute(delete(self._tags).where(self._tags.c.run_key == key))
             await connection.execute(delete(self._records).where(self._records.c.run_key == key))
 
-    async def _make(self) -> None:
-        """Create the tables; another process may do so at the same moment."""
-        if self._is_made:
-            return
-        async with self._making:
-            for last in (False, True):
-                try:
-                    async with self._engine.begin() as connection:
-                        await connection.run_sync(self._metadata.create_all)
-                    break
-                except SQLAlchemyError:
-                    if last:
-                        raise
-            self._is_made = True
-
 
 class SQLRunView(RunView, SQLPipelineStorage):
     """The runs of a store in SQLite or PostgreSQL."""
-
-
-def _with_driver(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return DRIVERS.get(scheme, scheme) + separator + rest
 
 
 def _plain(text: str) -> str:

@@ -18,11 +18,9 @@ from taskiq_flow import PipelineMiddleware, TaskiqFlowConfig
 from tests.integration.apps.brokers import make_broker
 from tests.integration.apps.settings import AppSettings
 from tests.integration.apps.steps import Journal, register
-from tests.support.tree import ROOT
+from tests.support.tree import LEAN, ROOT
 from tools.serving.keeper import tree
 from tools.serving.processes import KeptProcess, wait_until
-
-APPS = ROOT / "tests" / "integration" / "apps"
 
 READY_LINE = "Running the steps of queue"
 BARE_READY_LINE = "Listening started"
@@ -103,7 +101,7 @@ class App:
     @property
     def env(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TASKIQ_FLOW")}
-        path = os.pathsep.join(map(str, [APPS / "lean", ROOT, ROOT / "src"]))
+        path = os.pathsep.join(map(str, [LEAN, ROOT, ROOT / "src"]))
         return {**inherited, **self.settings.as_env(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
     async def start(

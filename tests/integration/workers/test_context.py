@@ -48,7 +48,9 @@ async def test_a_step_on_a_worker_logs_reports_reads_and_is_cut_off_in_time(
     assert app.journal.notes("add_noted") == []
 
 
-async def test_a_step_in_a_process_pool_gets_a_view_of_its_context(make_app: MakeApp) -> None:
+async def test_a_step_in_a_process_pool_gets_a_view_of_its_context_and_may_go_on(
+    make_app: MakeApp,
+) -> None:
     app = make_app()
     await app.start("--use-process-pool", "--max-process-pool-processes", "1", module="limited")
 
@@ -58,6 +60,10 @@ async def test_a_step_in_a_process_pool_gets_a_view_of_its_context(make_app: Mak
         worker_pid = (await (await both.kiq(1)).wait_result(timeout=30)).return_value["pid"]
         task = await Pipeline(client.broker, client["told_in_thread"]).kiq(1)
         pid, *view = (await task.wait_result(timeout=30)).return_value
+        goes_on = client.broker.register_task(lambda count: None, task_name="goes_on")
+        task = await Pipeline(client.broker, goes_on).call_next(client["add"]).kiq(5)
+        gone_on = (await task.wait_result(timeout=30)).return_value
 
     assert view == ["told_in_thread", False, None]
     assert pid != worker_pid
+    assert gone_on == sum(n * n for n in range(5)) + 1

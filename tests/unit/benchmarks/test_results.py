@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.matrix import FULL, Cell, Shape, Side, Store, growth_cells, round_of
 from benchmarks.report import PAGE, sections, write_page
-from benchmarks.results import Measured, Results
+from benchmarks.results import Asked, Measured, Results
 from benchmarks.targets import judged
 
 
@@ -111,3 +111,16 @@ def test_the_page_has_a_place_for_every_table(tmp_path: Path) -> None:
     write_page(sections(Results([measured(1.0)]), {"Redis": "7"}), page)
 
     assert "| Redis | 7 |" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("slowest", "holds"), [("49.9", True), ("50.1", False)])
+def test_the_slowest_kind_of_page_is_held_against_the_wish_too(slowest: str, holds: bool) -> None:
+    found = Asked(p50_ms=3.0, max_ms=80.0, slowest=f"failed, tag: {slowest} ms")
+    asked = {"page": found, "count": found, "overview": found}
+    cell = Cell(Shape.LISTING, Store.REDIS)
+    results = Results([Measured(cell, 0, seconds=9.0, steps=9, ok=True, asked=asked)])
+
+    verdicts = judged(results)
+
+    assert [verdict.holds for verdict in verdicts] == [True, holds]
+    assert "| Redis | 100,000 | 3.0 ms, at most 80 ms |" in sections(results, {})["listing"]

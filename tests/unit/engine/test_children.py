@@ -1,11 +1,12 @@
 """A child run is created once and its end is never lost, wherever a worker dies in between."""
 
+import pickle
 from collections.abc import AsyncIterator
 
 import pytest
 from taskiq import InMemoryBroker
 
-from taskiq_flow.compile import Shape
+from taskiq_flow.compile import Continue, Shape
 from taskiq_flow.engine.children import Created, child_tag
 from taskiq_flow.engine.program import load_program
 from taskiq_flow.middleware import PipelineMiddleware
@@ -140,3 +141,16 @@ async def test_a_step_that_begins_again_finds_the_child_that_it_had(bench: Bench
     assert [run.run_id for run in listed.runs] == [child]
     assert not await children.begin(again, program, child, wanted)
     assert children.child_id(grant, None, 1) != child
+
+
+def test_what_a_step_goes_on_with_leaves_its_process_as_a_plan() -> None:
+    """A pipeline cannot be pickled, because its broker cannot."""
+    broker = InMemoryBroker()
+    double = broker.register_task(lambda value: 2 * value, task_name="double")
+    asked = Continue(Pipeline(broker, double).with_tags("x"), 21)
+
+    child, values = pickle.loads(pickle.dumps(asked)).child()
+
+    expected, given = asked.child()
+    assert (child.to_json(), values) == (expected.to_json(), given)
+    assert (values, child.tags) == ([21], ("x",))

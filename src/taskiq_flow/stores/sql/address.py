@@ -9,14 +9,12 @@ from typing import Final
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from taskiq_flow.databases.drivers import POSTGRES, SQLITE, driver_of
 from taskiq_flow.exceptions import StoreUrlError
 from taskiq_flow.stores.sql.gate import Gate, GateOptions
 
 SYNCHRONOUS: Final = ("NORMAL", "FULL")
 """How sure a SQLite commit is: against a killed process, or against a power cut too."""
-
-_SQLITE: Final = ("sqlite", "sqlite+aiosqlite")
-_POSTGRES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 
 def open_gate(
@@ -35,9 +33,10 @@ def open_gate(
     except (ArgumentError, ValueError) as error:
         raise StoreUrlError(url) from error
     options = GateOptions(without_password(parts), namespace, clock, timeout_seconds)
-    if parts.drivername in _SQLITE:
+    driver = driver_of(parts.drivername)
+    if driver == SQLITE:
         return _sqlite(url, parts, options)
-    if parts.drivername in _POSTGRES:
+    if driver == POSTGRES:
         _, _, rest = url.partition("://")
         gate = import_module("taskiq_flow.stores.sql.postgres").PostgresGate
         return gate(f"postgresql://{rest}", options)

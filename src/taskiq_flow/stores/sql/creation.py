@@ -38,7 +38,7 @@ STEPS: Final = Target(Verb.INSERT, schema.step, ("rid", "idx"), (*STEP_FIXED, *S
 NEAR: Final = Target(Verb.INSERT, schema.near, ("rid", "src", "dst"))
 PLANS: Final = Target(Verb.INSERT, schema.plan, ("rid",), ("body",))
 TAGS: Final = Target(Verb.UPSERT, schema.tag, ("rid", "tag"), ("namespace", "created_at"))
-TICKS: Final = Target(Verb.INSERT, schema.tick, ("namespace", "tick"))
+TICKS: Final = Target(Verb.INSERT, schema.tick, ("namespace", "tick"), ("at",))
 
 
 def mode_of(new: NewRun, items: Mapping[int, Sequence[bytes]]) -> Mode:
@@ -104,7 +104,7 @@ def _add_run(writer: RunWriter, new: NewRun, *, events: int) -> None:
     row = (*from_new(new, here), 0, state.created_at, state.deadline)
     writes.add(RUNS, (rid, *row, *from_run(state, events, 0)))
     if new.tick is not None:
-        writes.add(TICKS, (here, new.tick))
+        writes.add(TICKS, (here, new.tick, state.created_at))
     writes.add(PLANS, (rid, new.plan))
     writes.add(TAGS, *((rid, tag, here, state.created_at) for tag in dict.fromkeys(new.tags)))
     writes.add(STEPS, *(_step_row(writer, step) for step in state.steps.values()))

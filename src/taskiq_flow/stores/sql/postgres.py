@@ -43,16 +43,17 @@ TRIES: Final = 4
 """How often an operation is tried that a deadlock, or a lost connection, has undone."""
 
 DIALECT: Final = asyncpg_dialect()
-_compile: Final = Compiler(DIALECT)
+compile_statement: Final = Compiler(DIALECT)
 
-_SESSION: Final = (
+SESSION: Final = (
     # A client that vanished in the middle must not keep its locks.
     "SET idle_in_transaction_session_timeout = '15s'; "
     # Every statement finds few rows by their keys. So one plan does for all values, and reading a
     # whole table is never it, however small the table was when the plan was made.
     "SET plan_cache_mode = force_generic_plan; "
+    # Nor is sorting all that an index finds, where the index has it in order: it may be very much.
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
-    "SET jit = off"
+    "SET enable_bitmapscan = off; SET jit = off"
 )
 
 _BEGIN: Final = {
@@ -112,12 +113,12 @@ class PostgresSession(Session):
         self._connection = connection
 
     def rows(self, statement: ClauseElement, **values: Any) -> Sequence[Row]:
-        compiled = _compile(statement)
+        compiled = compile_statement(statement)
         values["namespace"] = self.namespace
         return self._fetch(compiled.sql, *compiled.arguments(values))
 
     def execute(self, statement: ClauseElement, **values: Any) -> int:
-        compiled = _compile(statement)
+        compiled = compile_statement(statement)
         values["namespace"] = self.namespace
         tag = _wait(self._connection.execute(compiled.sql, *compiled.arguments(values)))
         return int(tag.rpartition(" ")[2])
@@ -130,6 +131,9 @@ class PostgresSession(Session):
             self._fetch(_text_of(tuple(writes.rows)), *columns)
         except asyncpg.UniqueViolationError as error:
             raise ConflictError from error
+
+    def stored(self, text: str) -> str:
+        return _to_postgres(text)
 
     def script(self, definitions: Sequence[str]) -> None:
         _wait(self._connection.execute(";\n".join(definitions)))
@@ -209,6 +213,7 @@ _TYPES: Final = {
     "INTEGER": "integer",
     "DOUBLE PRECISION": "float8",
     "TEXT": "text",
+    'TEXT COLLATE "C"': "text",
     "BYTEA": "bytea",
 }
 
@@ -317,7 +322,11 @@ class PostgresGate(Gate):
                 command_timeout=self.options.timeout_seconds,
                 statement_cache_size=500,
             )
-            await connection.execute(_SESSION)
+            try:
+                await connection.execute(SESSION)
+            except BaseException:
+                connection.terminate()  # also when the caller was cancelled
+                raise
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self._unavailable(error) from error
         return connection

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from taskiq_flow.stores.sql import schema as s
 from taskiq_flow.stores.sql.rows import RUN_SHOWN, STEP_SHOWN
@@ -64,37 +61,3 @@ WORKERS = (
     .where(s.worker.c.namespace == bindparam("namespace"), s.worker.c.until > bindparam("now"))
     .order_by(s.worker.c.worker_id)
 )
-
-
-@cache
-def listing(fields: frozenset[str], *, goes_on: bool) -> Select[Any]:
-    """Runs newest first, narrowed by these fields of `RunFilter`, behind a cursor if it goes on."""
-    source, age = s.run.join(s.tag, s.tag.c.rid == s.run.c.rid), s.tag.c.created_at
-    conditions = [here]
-    if "tag" in fields:
-        conditions += [
-            s.tag.c.namespace == bindparam("namespace"),
-            s.tag.c.tag == bindparam("tag"),
-        ]
-    else:
-        source, age = s.run, s.run.c.created_at
-    conditions += [
-        s.run.c[name] == bindparam(name) for name in ("status", "name", "kind") if name in fields
-    ]
-    if "since" in fields:
-        conditions.append(age >= bindparam("since"))
-    if "until" in fields:
-        conditions.append(age < bindparam("until"))
-    if goes_on:
-        # The first half is what an index can use, the second one what is meant.
-        conditions += [
-            age <= bindparam("last_age"),
-            or_(age < bindparam("last_age"), s.run.c.run_id < bindparam("last_id")),
-        ]
-    return (
-        select(*columns(s.run, RUN_SHOWN))
-        .select_from(source)
-        .where(*conditions)
-        .order_by(age.desc(), s.run.c.run_id.desc())
-        .limit(bindparam("limit"))
-    )

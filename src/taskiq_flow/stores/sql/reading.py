@@ -8,13 +8,12 @@ from typing import Final
 from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import (
     EventRecord,
-    RunFilter,
     RunSnapshot,
     RunStatus,
     Value,
     WorkerRecord,
 )
-from taskiq_flow.stores.base import Ending, Page
+from taskiq_flow.stores.base import TICK_SECONDS, Ending
 from taskiq_flow.stores.sql import queries, schema, statements
 from taskiq_flow.stores.sql.loaded import to_value
 from taskiq_flow.stores.sql.rows import (
@@ -66,27 +65,6 @@ def values(session: Session, run_id: str, keys: Sequence[int]) -> dict[int, Valu
 def items(session: Session, run_id: str, key: int, start: int, stop: int) -> list[bytes | None]:
     found = session.pairs(queries.RUN_ITEMS, run_id=run_id, key=key, start=start, stop=stop)
     return [found.get(index) for index in range(start, stop)]
-
-
-def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int) -> Page:
-    given = {
-        "status": which.status and which.status.value,
-        "name": which.name,
-        "kind": which.kind,
-        "tag": which.tag,
-        "since": which.since,
-        "until": which.until,
-    }
-    asked = {name: value for name, value in given.items() if value is not None}
-    statement = queries.listing(frozenset(asked), goes_on=cursor is not None)
-    place: dict[str, float | str] = {}
-    if cursor is not None:
-        age, _, place["last_id"] = cursor.partition(" ")
-        place["last_age"] = float(age)
-    rows = session.rows(statement, limit=limit + 1, **asked, **place)
-    runs = tuple(to_snapshot(row) for row in rows[:limit])
-    more = len(rows) > limit
-    return Page(runs, f"{runs[-1].created_at!r} {runs[-1].run_id}" if more else None)
 
 
 def events(session: Session, run_id: str, after: int, limit: int) -> list[EventRecord]:
@@ -165,6 +143,7 @@ def purge(session: Session, before: float, limit: int) -> int:
     rids = [row[0] for row in session.rows(statements.RUNS_TO_PURGE, before=before, limit=limit)]
     if rids:
         _forget(session, rids)
+    session.execute(statements.FORGET_TICKS, before=min(before, session.now - TICK_SECONDS))
     return len(rids)
 
 

@@ -50,7 +50,8 @@ run = Table(
     _key("rid"),
     Column("namespace", Text, nullable=False),
     Column("run_id", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    # In the order of its letters' numbers, so that an index finds how names begin.
+    Column("name", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("key", Text),
     Column("tags", Text, nullable=False),
@@ -105,8 +106,13 @@ Index(
 )
 Index(
     f"{PREFIX}run_ended",
-    run.c.namespace,
-    run.c.ended_at,
+    *(run.c.namespace, run.c.ended_at, run.c.status),
+    sqlite_where=_ENDED,
+    postgresql_where=_ENDED,
+)
+Index(
+    f"{PREFIX}run_outcome",
+    *(run.c.namespace, run.c.status, run.c.ended_at),
     sqlite_where=_ENDED,
     postgresql_where=_ENDED,
 )
@@ -117,9 +123,15 @@ Index(
     sqlite_where=_QUEUED,
     postgresql_where=_QUEUED,
 )
-Index(f"{PREFIX}run_age", run.c.namespace, run.c.created_at)
+# Listings: with the number of the run, so that those of one moment are in order too.
+Index(f"{PREFIX}run_age", run.c.namespace, run.c.created_at, run.c.rid)
 for _field in ("status", "name", "kind"):
-    Index(f"{PREFIX}run_{_field}", run.c.namespace, run.c[_field], run.c.created_at)
+    Index(f"{PREFIX}run_{_field}", *(run.c.namespace, run.c[_field], run.c.created_at, run.c.rid))
+for _field in ("name", "kind"):
+    Index(
+        f"{PREFIX}run_{_field}_status",
+        *(run.c.namespace, run.c[_field], run.c.status, run.c.created_at, run.c.rid),
+    )
 
 tag = _table(
     "tag",
@@ -128,7 +140,7 @@ tag = _table(
     Column("namespace", Text, nullable=False),
     Column("created_at", Double, nullable=False),
 )
-Index(f"{PREFIX}tag_age", tag.c.namespace, tag.c.tag, tag.c.created_at)
+Index(f"{PREFIX}tag_age", tag.c.namespace, tag.c.tag, tag.c.created_at, tag.c.rid)
 
 plan = _table("plan", _key("rid"), Column("body", LargeBinary, nullable=False))
 
@@ -271,8 +283,15 @@ for _statement in (
 
 log = _table("log", _key("rid"), _key("number"), Column("line", LargeBinary, nullable=False))
 
-tick = _table("tick", _key("namespace", Text()), _key("tick", Text()))
-"""Ticks that have fired. Kept when their run goes: a tick is unique for ever."""
+tick = _table(
+    "tick",
+    _key("namespace", Text()),
+    _key("tick", Text()),
+    Column("at", Double, nullable=False),
+)
+"""Ticks that have fired, and when. Kept for a while when their run goes."""
+
+Index(f"{PREFIX}tick_age", tick.c.namespace, tick.c.at)
 
 limit = _table(
     "limit",

@@ -153,6 +153,10 @@ class Session(ABC):
             ConflictError: A row to be inserted is there already.
         """
 
+    def stored(self, text: str) -> str:
+        """Text as this database holds it."""
+        return text
+
     @abstractmethod
     def script(self, definitions: Sequence[str]) -> None:
         """Run statements that define tables."""

@@ -332,6 +332,10 @@ RUNS_TO_PURGE = (
     .with_for_update(skip_locked=True)
 )
 
+FORGET_TICKS = delete(s.tick).where(
+    s.tick.c.namespace == bindparam("namespace"), s.tick.c.at < bindparam("before")
+)
+
 FORGET = tuple(delete(table).where(one_of(table.c.rid, "rids")) for table in (*s.BELONGINGS, s.run))
 
 WITHDRAW = delete(s.worker).where(

@@ -22,6 +22,7 @@ from taskiq_flow.model.records import (
     RunFilter,
     RunSnapshot,
     RunStatus,
+    StepTotal,
     Value,
     Wake,
     WakeKind,
@@ -30,6 +31,7 @@ from taskiq_flow.model.records import (
 from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
 from taskiq_flow.stores.sql import (
     creation,
+    listings,
     migrations,
     operations,
     queries,
@@ -233,7 +235,18 @@ class SqlRunStore(RunStore):
     async def list_runs(
         self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
     ) -> Page:
-        return await self._do(lambda s: reading.list_runs(s, which, cursor, limit), Mode.READ)
+        return await self._do(lambda s: listings.list_runs(s, which, cursor, limit), Mode.READ)
+
+    async def count_runs(self, where: RunFilter, *, at_most: int | None = None) -> int:
+        return await self._do(lambda s: listings.count_runs(s, where, at_most), Mode.READ)
+
+    async def count_ended(
+        self, *, since: float, until: float, buckets: int
+    ) -> list[dict[RunStatus, int]]:
+        return await self._do(lambda s: listings.count_ended(s, since, until, buckets), Mode.READ)
+
+    async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
+        return await self._do(lambda s: listings.step_totals(s, newest), Mode.READ)
 
     async def delete(self, run_id: str) -> bool:
         return await self._do(lambda s: reading.delete(s, run_id), Mode.WRITE)
@@ -308,7 +321,7 @@ class SqlRunStore(RunStore):
     async def health(self) -> dict[str, Any]:
         await self._do(lambda s: s.facts(), Mode.READ)  # the first call may have to connect
         asked_at = time.perf_counter()
-        facts = await self._do(lambda s: s.facts(), Mode.READ)
+        facts = await self._do(lambda s: {**s.facts(), "clock": s.now}, Mode.READ)
         return {**facts, "latency_ms": (time.perf_counter() - asked_at) * 1000}
 
     # -- how

@@ -22,6 +22,7 @@ from taskiq_flow.model.records import (
     RunFilter,
     RunSnapshot,
     RunStatus,
+    StepTotal,
     Value,
     Wake,
     WakeKind,
@@ -165,6 +166,20 @@ class StoreLink(RunStore):
         return await self._ask(
             "list", lambda store: store.list_runs(which, cursor=cursor, limit=limit)
         )
+
+    async def count_runs(self, where: RunFilter, *, at_most: int | None = None) -> int:
+        return await self._ask("count", lambda store: store.count_runs(where, at_most=at_most))
+
+    async def count_ended(
+        self, *, since: float, until: float, buckets: int
+    ) -> list[dict[RunStatus, int]]:
+        return await self._ask(
+            "buckets",
+            lambda store: store.count_ended(since=since, until=until, buckets=buckets),
+        )
+
+    async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
+        return await self._ask("totals", lambda store: store.step_totals(newest=newest))
 
     async def delete(self, run_id: str) -> bool:
         return await self._ask("delete", lambda store: store.delete(run_id))

@@ -56,7 +56,7 @@ class World:
     def forget(self) -> None:
         """Let go of all processes: an engine is kept as long as its broker, which it holds."""
         for broker in self.brokers:
-            runtimes.pop(broker, None)
+            runtimes.forget(broker)
         scenes.clear()
 
 

@@ -148,22 +148,22 @@ class WorkloadMaker:
         kind = chance.random()
         sources = [one for one in after if self._gives_items(one)]
         if kind < 0.05:
-            step = replace(
-                step, kind=StepKind.TIMER, delay_seconds=chance.uniform(0.0, 3.0), args=()
+            step = step._replace(
+                kind=StepKind.TIMER, delay_seconds=chance.uniform(0.0, 3.0), args=()
             )
         elif kind < 0.1:
             step = self._event(step)
         elif kind < 0.25 or (sources and kind < 0.6):
             step, script = self._map(step, script, index, sources)
         elif kind < 0.68:
-            step = replace(step, task=chance.choice((Work.LIST, Work.STREAM)))
+            step = step._replace(task=chance.choice((Work.LIST, Work.STREAM)))
             script = replace(script, length=chance.choice((0, 1, 3, 6)))
         elif kind < 0.76:
-            step = replace(step, task=Work.THREAD)
+            step = step._replace(task=Work.THREAD)
         if step.task is Work.STREAM:
             script = replace(script, hangs=False)
         if script.hangs:
-            step = replace(step, timeout=chance.choice((0.5, 1.5)))
+            step = step._replace(timeout=chance.choice((0.5, 1.5)))
             most = step.timeout or 0.0
             # A try that does not hang is done in time: whether it was would be chance.
             script = replace(script, seconds=tuple(min(x, most / 4) for x in script.seconds))
@@ -208,8 +208,7 @@ class WorkloadMaker:
     def _event(self, step: PlanStep) -> PlanStep:
         # Without a time limit the event comes; with one it never does.
         limited = self.random.random() < 0.3
-        return replace(
-            step,
+        return step._replace(
             kind=StepKind.EVENT,
             event="never" if limited else EVENT,
             delay_seconds=self.random.uniform(0.5, 3.0) if limited else None,
@@ -234,8 +233,7 @@ class WorkloadMaker:
             skip_errors=chance.random() < 0.2,
         )
         others = tuple(Source(one) for one in step.after if items is None or one != items.key)
-        step = replace(
-            step,
+        step = step._replace(
             kind=StepKind.MAP,
             map=spec,
             args=(ListOf((Item(), *others)),),

@@ -1,0 +1,95 @@
+"""Stores the tasks of a request before its response is sent: plain ASGI, around the application."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fastapi_taskflow.exceptions import QueueFullError, TaskNotStoredError
+from fastapi_taskflow.requests import RequestTasks, current
+
+if TYPE_CHECKING:
+    from fastapi_taskflow.manager import TaskManager
+
+logger = logging.getLogger("fastapi_taskflow")
+
+RETRY_AFTER_SECONDS = 5
+
+
+class TaskMiddleware:
+    """Keeps the promise that a task whose response has been sent will run.
+
+    What a request adds is stored in one go before the first byte of its response, what is added
+    later (by a stream) before the last one. A response that answers an exception stores nothing:
+    FastAPI does not run the tasks of such a request either. Where the store does not take them the
+    client gets a 503 instead of the response.
+    """
+
+    def __init__(self, app: ASGIApp, manager: TaskManager) -> None:
+        self.app, self.manager = app, manager
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        tasks = RequestTasks(self.manager, self.manager.core, scope, outer=current.get())
+        answer = _Answer(tasks, send)
+        token = current.set(tasks)
+        try:
+            await self.app(scope, receive, answer.send)
+            if not answer.is_replaced:
+                await tasks.store()
+        finally:
+            current.reset(token)
+            tasks.close()
+            tasks.discard()
+
+
+class _Answer:
+    """The way of a response through the middleware."""
+
+    def __init__(self, tasks: RequestTasks, send: Send) -> None:
+        self._tasks, self._send = tasks, send
+        self.is_replaced = False
+
+    async def send(self, message: Message) -> None:
+        if self.is_replaced:
+            return
+        kind = message["type"]
+        if kind == "http.response.start":
+            # It is sent from within the ``except`` of whoever turned an exception into a response.
+            if sys.exc_info()[1] is not None:
+                self._tasks.discard()
+            elif self._tasks.has_news and not await self._stored():
+                return
+            elif self._tasks.manager.run_synchronously:
+                await self._tasks.core.endings.wait(self._tasks.stored, None)
+        elif self._tasks.has_news and not message.get("more_body", False):
+            await self._tasks.store()
+        await self._send(message)
+
+    async def _stored(self) -> bool:
+        """Store the tasks, or send another response that says why not."""
+        try:
+            await self._tasks.store()
+        except (TaskNotStoredError, QueueFullError) as error:
+            logger.error("A response is replaced by a 503: %s", error)
+            self.is_replaced = True
+            response = JSONResponse(
+                {"detail": "The background tasks of this request could not be stored."},
+                status_code=503,
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+            await response({"type": "http"}, _nothing, self._send)
+            return False
+        if self._tasks.manager.run_synchronously:
+            await self._tasks.core.endings.wait(self._tasks.stored, None)
+        return True
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

@@ -1,0 +1,387 @@
+"""What a task manager has inside: it stores tasks, runs them, and knows of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from taskiq import AsyncBroker
+
+from fastapi_taskflow.bridge import Bridge
+from fastapi_taskflow.drafts import Draft, TaskFacts, keyed_task_id, read_facts
+from fastapi_taskflow.endings import Endings
+from fastapi_taskflow.engine import LocalEngine
+from fastapi_taskflow.exceptions import TaskNotStoredError
+from fastapi_taskflow.loggers import LoggerChain
+from fastapi_taskflow.models import QueueConfig, TaskConfig
+from fastapi_taskflow.plans import Plans
+from fastapi_taskflow.pools import THREADS, Pools
+from fastapi_taskflow.queues import Lane, LocalQueues
+from fastapi_taskflow.records import status_of
+from fastapi_taskflow.registry import RegisteredTask, TaskRegistry
+from fastapi_taskflow.runner import Body, TaskRunner
+from fastapi_taskflow.storing import create_run, latest_of_key, record_rejection
+from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.context import PipelineContext
+from taskiq_flow.engine.client import RunClient
+from taskiq_flow.engine.routing import queue_key
+from taskiq_flow.exceptions import StoreError
+from taskiq_flow.model.records import Ready
+from taskiq_flow.stores.base import RunStore
+
+if TYPE_CHECKING:
+    from fastapi_taskflow.encryption import Cipher
+    from fastapi_taskflow.requests import RequestTasks
+
+logger = logging.getLogger("fastapi_taskflow")
+
+INTERRUPT_SECONDS = 2.0
+"""How long interrupted tasks have to be recorded as such when the application stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """What a manager was made with, as far as running tasks goes."""
+
+    config: TaskiqFlowConfig
+    queues: dict[str, QueueConfig] = field(default_factory=dict[str, QueueConfig])
+    max_concurrent_tasks: int | None = None
+    max_sync_threads: int | None = None
+    max_process_workers: int | None = None
+    process_shutdown_timeout: float = 30.0
+    shutdown_timeout: float = 5.0
+
+
+class TaskCore:
+    """Stores and runs the tasks of one manager; opened and closed once for each event loop."""
+
+    def __init__(
+        self,
+        options: CoreOptions,
+        store: RunStore,
+        cipher: Cipher | None,
+        chain: LoggerChain | None,
+        broker: AsyncBroker | None,
+    ) -> None:
+        self.options, self.cipher, self.chain, self.broker = options, cipher, chain, broker
+        self.store = store
+        self.registry = TaskRegistry()
+        self.bridge = Bridge(store)
+        self.queues = self._make_queues()
+        self.plans = Plans(
+            lambda labels: "background" if broker is None else queue_key(broker, labels),
+            None if broker is None else self._bound_of,
+        )
+        self.endings = Endings(None if chain is None else chain.tell, self._forget)
+        self.drafts: dict[str, Draft] = {}
+        self._drafted: Counter[str] = Counter()
+        self.engine: LocalEngine | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._runner: TaskRunner | None = None
+        self._unnamed: dict[str, RegisteredTask] = {}
+        self._facts: dict[str, TaskFacts] = {}
+        self._early: list[tuple[Draft, tuple[Ready, ...]]] = []
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    def _make_queues(self) -> LocalQueues:
+        options = self.options
+        return LocalQueues(
+            options.queues,
+            {
+                "async": options.max_concurrent_tasks,
+                "thread": options.max_sync_threads or THREADS,
+                "process": options.max_process_workers,
+            },
+        )
+
+    def _bound_of(self, queue: str | None) -> QueueConfig | None:
+        return self.queues.lane_of(queue).config
+
+    def register(self, func: Callable[..., Any], config: TaskConfig) -> None:
+        """Take a function as a task; on a broker, its workers take it too."""
+        task = self.registry.register(func, config)
+        if config.queue is not None and config.queue not in self.queues.lanes:
+            logger.warning(
+                "There is no queue %r; %s waits in the default one.", config.queue, task.name
+            )
+        if self.broker is not None:
+            self.broker.register_task(self._body_for_worker(task), task_name=task.identity)
+
+    def _body_for_worker(self, task: RegisteredTask) -> Body:
+        async def body(payload: Any, context: PipelineContext) -> Any:
+            await self.opened_store()
+            return await self._body_of(task)(payload, context)
+
+        return body
+
+    # -- storing
+
+    async def commit(self, drafts: Sequence[Draft]) -> None:
+        """Store tasks, together, and let them begin.
+
+        Raises:
+            QueueFullError: A queue is full; its task is recorded as REJECTED.
+            TaskNotStoredError: The store does not take them; none of them will run, but those
+                that it had taken already.
+        """
+        store = await self.opened_store()
+        stored = await asyncio.gather(
+            *(self._create(store, draft) for draft in drafts), return_exceptions=True
+        )
+        failed: BaseException | None = None
+        for draft, ready in zip(drafts, stored, strict=True):
+            if isinstance(ready, BaseException):
+                self.discard(draft)
+                failed = failed or ready
+            else:
+                self._hand_over(draft, ready)
+        if isinstance(failed, StoreError):
+            raise TaskNotStoredError(str(failed)) from failed
+        if failed is not None:
+            raise failed
+
+    def commit_now(self, draft: Draft) -> None:
+        """The same for one task, for callers that cannot wait for the event loop."""
+        try:
+            ready = self.bridge.ask(lambda store: self._create(store, draft))
+        except StoreError as error:
+            self.discard(draft)
+            raise TaskNotStoredError(str(error)) from error
+        except BaseException:
+            self.discard(draft)
+            raise
+        self._hand_over(draft, ready)
+
+    def commit_eagerly(self, draft: Draft, request: RequestTasks | None) -> None:
+        """Store a task and let it begin, at once: its response waits for no more than that."""
+        if self.loop is None or not _is_running(self.loop):
+            self.commit_now(draft)
+            return
+        storing = self.loop.create_task(self.commit([draft]))
+        if request is None or not request.follow(storing):
+            self.endings.keep(storing)
+
+    def reject(self, draft: Draft, lane: Lane) -> None:
+        """Leave a record of a task that its queue did not take."""
+        lane.rejected += 1
+        if self.loop is not None and _is_running(self.loop):
+            self.endings.background(self._reject_here(draft, lane))
+        else:
+            self.bridge.ask(lambda store: record_rejection(store, draft, lane))
+
+    async def _reject_here(self, draft: Draft, lane: Lane) -> None:
+        await record_rejection(await self.opened_store(), draft, lane)
+
+    def count_drafts(self, lane: str) -> int:
+        """Tasks of a queue that are about to be stored."""
+        return self._drafted[lane]
+
+    def keep(self, draft: Draft) -> None:
+        """Remember a task that is about to be stored."""
+        if draft.task_id not in self.drafts:
+            self._drafted[self.queues.lane_of(draft.place.queue).name] += 1
+        self.drafts[draft.task_id] = draft
+        if draft.task.is_unnamed:
+            self._unnamed[draft.task_id] = draft.task
+
+    def discard(self, draft: Draft) -> None:
+        """Forget a task that is not to be stored."""
+        self._is_no_draft(draft)
+        self._unnamed.pop(draft.task_id, None)
+
+    def _is_no_draft(self, draft: Draft) -> None:
+        if self.drafts.pop(draft.task_id, None) is not None:
+            self._drafted[self.queues.lane_of(draft.place.queue).name] -= 1
+
+    def _create(self, store: RunStore, draft: Draft) -> Coroutine[Any, Any, tuple[Ready, ...]]:
+        return create_run(store, self.plans, self.queues.lane_of(draft.place.queue), draft)
+
+    def _hand_over(self, draft: Draft, ready: tuple[Ready, ...]) -> None:
+        self._is_no_draft(draft)
+        loop = self.loop
+        if loop is None or loop.is_closed():
+            self._early.append((draft, ready))
+            return
+        if _is_running(loop):
+            self._begin(draft, ready)
+        else:
+            loop.call_soon_threadsafe(self._begin, draft, ready)
+
+    def _begin(self, draft: Draft, ready: tuple[Ready, ...]) -> None:
+        if self.engine is None:
+            if self.broker is not None and ready:
+                sending = RunClient.of(self.broker).runtime.sender.send(ready)
+                self.endings.background(sending)
+            return
+        self._facts[draft.task_id] = draft.facts
+        if draft.delay is not None:
+            self.engine.runtime.recovery.look_in(draft.delay)
+        for each in ready:
+            self.queues.put(
+                each,
+                draft.task.executor,
+                since=draft.created_at.timestamp(),
+                eager=draft.place.eager,
+                context=draft.context,
+            )
+
+    # -- idempotency
+
+    def resolve_key(self, key: str) -> tuple[str, int, bool]:
+        """The id that a task with this key has, its generation, and whether there is one already.
+
+        A key counts while its task has not failed, and was not cancelled, rejected or interrupted.
+        """
+        namespace = self.store.options.namespace
+        generation = 0
+        latest = self.bridge.ask(lambda store: latest_of_key(store, key))
+        if latest is not None:
+            generation = read_facts(latest.meta).generation
+            if not status_of(latest).can_be_retried:
+                return latest.run_id, generation, True
+            generation += 1
+        task_id = keyed_task_id(namespace, key, generation)
+        return task_id, generation, task_id in self.drafts
+
+    # -- life
+
+    async def opened_store(self) -> RunStore:
+        """The store for the running event loop; starts what is to run there."""
+        if self.loop is not asyncio.get_running_loop():
+            await self.open()
+            self.begin()
+        if self.engine is not None:
+            return self.engine.runtime.store
+        assert self.broker is not None
+        client = RunClient.of(self.broker)
+        await client.open()
+        return client.store
+
+    async def open(self) -> None:
+        """Connect to the store in this event loop.
+
+        Raises:
+            StoreUnavailableError: It does not answer.
+        """
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = (loop, asyncio.Lock())
+        async with self._lock[1]:
+            if self.loop is loop:
+                return
+            if self.chain is not None:
+                await self.chain.startup()
+            if self.broker is None:
+                await self._open_engine()
+            else:
+                await self._open_client(self.broker)
+            self.loop = loop
+
+    async def _open_client(self, broker: AsyncBroker) -> None:
+        client = RunClient.of(broker)
+        await client.open()
+        self._runner = self._make_runner(client.store)
+        self.endings.open(client.store, self._runner)
+        await client.store.listen(self.endings.hear)
+        self.bridge.use(client.store)
+
+    async def _open_engine(self) -> None:
+        if self.engine is not None:
+            self.engine.leave()  # its event loop is gone: a test client made another one
+        store = self.store.twin()
+        self.queues = self._kept_queues()
+        runner = self._runner = self._make_runner(store)
+        config, queues = self.options.config, self.queues
+        engine = LocalEngine(store, config, self.registry, queues, runner.body_of)
+        self.endings.open(store, runner)
+        await engine.open()
+        await store.listen(self.endings.hear)
+        self.bridge.use(store)
+        self.engine = engine
+
+    def _kept_queues(self) -> LocalQueues:
+        """Queues for a new event loop, with the bounds that were set in the one before."""
+        fresh = self._make_queues()
+        for name, lane in self.queues.lanes.items():
+            fresh.lanes[name].config = lane.config
+        return fresh
+
+    def begin(self) -> None:
+        """Begin tasks from now on; those that were stored before as well."""
+        if self.engine is not None and self.queues.begin is None:
+            self.engine.begin()
+        early, self._early = self._early, []
+        for draft, ready in early:
+            self._begin(draft, ready)
+
+    def _make_runner(self, store: RunStore) -> TaskRunner:
+        options = self.options
+        return TaskRunner(
+            Pools(options.max_sync_threads, options.max_process_workers),
+            self.cipher,
+            store,
+            self._facts_of,
+            None if self.chain is None else self.chain.tell,
+            self.queues.entered,
+            self.queues.left,
+            self._unnamed.get,
+        )
+
+    def _body_of(self, task: RegisteredTask | None) -> Body:
+        assert self._runner is not None
+        return self._runner.body_of(task)
+
+    async def _facts_of(self, run_id: str) -> TaskFacts:
+        known = self._facts.get(run_id)
+        if known is not None:
+            return known
+        run = await (await self.opened_store()).get(run_id, steps=False)
+        return TaskFacts("", "", "") if run is None else read_facts(run.meta)
+
+    def _forget(self, run_id: str) -> None:
+        self._facts.pop(run_id, None)
+        self._unnamed.pop(run_id, None)
+
+    async def close(self) -> None:
+        """Let what runs end, for a while; interrupt the rest, or give it back to be run again."""
+        if self.loop is not asyncio.get_running_loop():
+            return
+        self.loop = None
+        engine, runner = self.engine, self._runner
+        if engine is not None and runner is not None:
+            await self._drain(runner)
+            await engine.stop()
+            await runner.pools.close(0.0 if not runner.going else INTERRUPT_SECONDS)
+        self.engine = self._runner = None
+        await self.endings.close()
+        self.bridge.use(None)
+        await self.bridge.close()
+        if self.chain is not None:
+            await self.chain.close()
+
+    async def _drain(self, runner: TaskRunner) -> None:
+        going = list(self.queues.stop())
+        if going:
+            await asyncio.wait(going, timeout=self.options.shutdown_timeout)
+        left = self.options.process_shutdown_timeout - self.options.shutdown_timeout
+        if left > 0 and any(g.task.executor == "process" for g in runner.going.values()):
+            await asyncio.wait(going, timeout=left)
+        for each in list(runner.going.values()):
+            if not each.task.config.requeue_on_interrupt:
+                logger.warning("Task %s (%s) is interrupted.", each.context.task_id, each.task.name)
+                each.interrupt()
+        unfinished = [task for task in going if not task.done()]
+        interrupted = any(each.is_interrupted for each in runner.going.values())
+        if unfinished and interrupted:
+            await asyncio.wait(unfinished, timeout=INTERRUPT_SECONDS)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

@@ -1,0 +1,170 @@
+"""A task between `add_task` and the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Mapping
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi_taskflow.models import Source, TaskRecord, TaskStatus
+from fastapi_taskflow.plans import KIND, Place
+from fastapi_taskflow.registry import RegisteredTask
+from taskiq_flow.codec import decode, encode
+from taskiq_flow.model.records import NewRun
+from taskiq_flow.plan import Plan
+
+ONCE_TAG = "once"
+"""Runs of `schedule_once`, so that they are found by index."""
+
+# Ids tell tasks apart and are no secrets; asking the system for each would cost 1 µs more.
+_random = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_random.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What is stored beside a task's run and its arguments."""
+
+    func: str
+    name: str
+    executor: str
+    queue: str | None = None
+    priority: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    key: str | None = None
+    generation: int = 0
+    source: Source = "manual"
+    run_key: str | None = None
+    fire_at: float | None = None
+
+    def of_generation(self, generation: int) -> TaskFacts:
+        return replace(self, generation=generation)
+
+    def without_time(self) -> TaskFacts:
+        """The facts of a task that is run now, whatever it waited for before."""
+        return replace(self, run_key=None, fire_at=None)
+
+    def stored(self) -> bytes:
+        """The facts that differ from their defaults, as the meta data of the run."""
+        facts = {name: getattr(self, name) for name in self.__slots__}
+        kept = {name: value for name, value in facts.items() if value != _DEFAULTS.get(name)}
+        if self.tags:
+            kept["tags"] = dict(self.tags)
+        else:
+            kept.pop("tags", None)
+        return encode(kept, where="options of the task")
+
+
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(("queue", "priority", "key", "run_key", "fire_at")),
+    "generation": 0,
+    "source": "manual",
+}
+
+
+def read_facts(meta: bytes) -> TaskFacts:
+    """Read what `TaskFacts.stored` wrote; unknown facts are ignored."""
+    data: dict[str, Any] = decode(meta) if meta else {}
+    known = {name: value for name, value in data.items() if name in TaskFacts.__slots__}
+    for name in ("func", "name", "executor"):
+        known.setdefault(name, "")
+    return TaskFacts(**known)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A task that is about to be stored; ``context`` are the caller's context variables.
+
+    ``tick`` names a time of a schedule: of one there is only one task.
+    """
+
+    task: RegisteredTask
+    task_id: str
+    payload: bytes
+    facts: TaskFacts
+    place: Place
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: Context | None = None
+    delay: float | None = None
+    tick: str | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def new_run(self, plan: Plan, namespace: str, backlog: tuple[str, int] | None) -> NewRun:
+        """The run that is stored for it."""
+        facts = self.facts
+        tags = [f"{name}={value}" for name, value in facts.tags.items()]
+        if facts.run_key is not None:
+            tags.append(ONCE_TAG)
+        return NewRun(
+            run_id=self.task_id,
+            namespace=namespace,
+            steps=plan.records,
+            plan=plan.stored,
+            kind=KIND,
+            name=plan.name,
+            key=self._key(),
+            tags=tuple(tags),
+            inputs={-1: self.payload},
+            queue=plan.steps[-1].queue,
+            backlog=backlog,
+            tick=self.tick,
+            meta=facts.stored(),
+        )
+
+    def _key(self) -> str | None:
+        facts = self.facts
+        if facts.run_key is not None:
+            return f"once:{facts.run_key}"
+        return None if facts.key is None else key_name(facts.key)
+
+    def record(self, status: TaskStatus = TaskStatus.PENDING) -> TaskRecord:
+        """The task as its record will show it, before anything is stored."""
+        facts = self.facts
+        hidden = self.payload.startswith(b'{"encrypted"')
+        return TaskRecord(
+            task_id=self.task_id,
+            func_name=facts.name,
+            status=status,
+            args=() if hidden else self.args,
+            kwargs={} if hidden else dict(self.kwargs),
+            created_at=self.created_at,
+            idempotency_key=facts.key,
+            tags=dict(facts.tags),
+            source=facts.source,
+            priority=facts.priority,
+            executor=self.task.executor,
+            queue=facts.queue,
+        )
+
+
+def key_name(idempotency_key: str) -> str:
+    """The name of the runs of a key: the latest of them is found by it."""
+    return f"key:{idempotency_key}"
+
+
+def new_task_id() -> str:
+    """A fresh UUID of version 4."""
+    return _written(_random.getrandbits(128))
+
+
+def keyed_task_id(namespace: str, key: str, generation: int) -> str:
+    """The one id that a task with an idempotency key has: whoever asks gets the same.
+
+    A run of an id is created once, however many instances try to. The generation counts how often
+    a task of this key has failed.
+    """
+    digest = hashlib.sha256(repr((namespace, key, generation)).encode()).digest()
+    return _written(int.from_bytes(digest[:16]))
+
+
+def _written(bits: int) -> str:
+    bits = bits & ~(0xF << 76) | 4 << 76
+    bits = bits & ~(0x3 << 62) | 2 << 62
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

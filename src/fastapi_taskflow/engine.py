@@ -1,0 +1,169 @@
+"""The engine of a manager in one event loop: its broker, its queues, and what runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from taskiq import AsyncBroker, InMemoryBroker
+from taskiq.decor import AsyncTaskiqDecoratedTask
+from taskiq.result_backends.dummy import DummyResultBackend
+
+from fastapi_taskflow.drafts import read_facts
+from fastapi_taskflow.models import Executor
+from fastapi_taskflow.plans import KIND
+from fastapi_taskflow.queues import LocalQueues
+from fastapi_taskflow.registry import UNNAMED, RegisteredTask, TaskRegistry
+from fastapi_taskflow.runner import Body
+from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.runtime import Runtime, runtimes
+from taskiq_flow.exceptions import StoreError
+from taskiq_flow.middleware import PipelineMiddleware
+from taskiq_flow.model.records import Address, LostReason, Ready, RunFilter, RunStatus
+from taskiq_flow.plan import load_plan
+from taskiq_flow.stores.base import RunStore
+
+logger = logging.getLogger("fastapi_taskflow")
+
+LOCAL_QUEUE = "background"
+"""The queue of the engine for tasks that run in applications; pipelines in memory have another."""
+
+ADOPTED_AT_ONCE = 500
+"""Tasks of an earlier process that are looked up in one go."""
+
+
+class LocalBroker(InMemoryBroker):
+    """A broker in memory whose tasks are those of a registry."""
+
+    local_queue = LOCAL_QUEUE
+
+    def __init__(self, registry: TaskRegistry, body_of: Callable[[RegisteredTask | None], Body]):
+        # Before the broker's own start: its receiver asks for the tasks.
+        self._registry, self._body_of = registry, body_of
+        self._made: dict[str, tuple[RegisteredTask | None, AsyncTaskiqDecoratedTask[..., Any]]] = {}
+        super().__init__(sync_tasks_pool_size=1, cast_types=False)
+        # Nobody asks for results of the broker: the record has them.
+        self.result_backend = DummyResultBackend[Any]()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def find_task(self, task_name: str) -> AsyncTaskiqDecoratedTask[..., Any] | None:
+        found = None if task_name == UNNAMED else self._registry.find(task_name)
+        if found is None and task_name != UNNAMED:
+            return super().find_task(task_name)
+        made = self._made.get(task_name)
+        if made is None or made[0] is not found:
+            task = AsyncTaskiqDecoratedTask(self, task_name, self._body_of(found), {})
+            made = self._made[task_name] = (found, task)
+        return made[1]
+
+    def get_all_tasks(self) -> dict[str, AsyncTaskiqDecoratedTask[..., Any]]:
+        tasks = dict(super().get_all_tasks())
+        for registered in self._registry:
+            task = self.find_task(registered.identity)
+            if task is not None:
+                tasks[registered.identity] = task
+        return tasks
+
+
+class LocalEngine:
+    """Runs tasks in this process, in one event loop, from its start to its stop."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        config: TaskiqFlowConfig,
+        registry: TaskRegistry,
+        queues: LocalQueues,
+        body_of: Callable[[RegisteredTask | None], Body],
+    ) -> None:
+        self.store, self.registry, self.queues = store, registry, queues
+        self.broker: AsyncBroker = LocalBroker(registry, body_of)
+        self.broker.add_middlewares(PipelineMiddleware(store, config=config))
+        self.runtime: Runtime = runtimes[self.broker]
+        self._adopting: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect to the store, and look after what runs here.
+
+        Raises:
+            StoreUnavailableError: The store does not answer.
+        """
+        self.runtime.sender.hand_over = self.take
+        await self.runtime.open()
+        self.runtime.dispatcher.runner.invoker.adopt_receiver()
+
+    def begin(self) -> None:
+        """Begin tasks from now on, first of all those that earlier processes left."""
+        dispatcher = self.runtime.dispatcher
+        self.queues.begin = lambda ready: dispatcher.on_message([ready])
+        if self.store.shared:
+            self._adopting = asyncio.get_running_loop().create_task(self._adopt())
+
+    def take(self, batch: Sequence[Ready]) -> None:
+        """Take what the engine says is ready to run."""
+        now = time.time()
+        for ready in batch:
+            self.queues.put(ready, self.executor_of(ready.task), since=now)
+
+    def executor_of(self, identity: str) -> Executor:
+        task = self.registry.find(identity)
+        return "async" if task is None else task.executor
+
+    def stop_run(self, run_id: str) -> None:
+        """Stop what runs here of a run that was cancelled, without waiting for the lease."""
+        self.queues.drop(run_id)
+        for lease in self.runtime.leases.held:
+            if lease.address.run_id == run_id and lease.lost is None:
+                lease.lost = LostReason.CANCELLED
+                lease.stop()
+
+    async def stop(self) -> None:
+        """Begin nothing more, give back what may be run elsewhere, close the store."""
+        if self._adopting is not None:
+            self._adopting.cancel()
+            await asyncio.wait([self._adopting])
+        going = self.queues.stop()
+        await self.runtime.close()
+        if going:
+            await asyncio.wait(going, timeout=1.0)
+        executor: Any = getattr(self.broker, "executor", None)
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    def leave(self) -> None:
+        """Give up what belongs to an event loop that was closed without `stop`."""
+        self.queues.stop()
+        self.runtime.leases.stop()
+
+    async def _adopt(self) -> None:
+        """Queue what was stored and is not running: its message died with its process.
+
+        It would come due by itself, but the later, the longer it has waited. What runs elsewhere
+        is refused when it is begun here.
+        """
+        try:
+            for status in (RunStatus.PENDING, RunStatus.RUNNING):
+                await self._adopt_those(RunFilter(status=status, kind=KIND))
+        except StoreError as error:
+            logger.warning("Tasks of earlier processes are looked for later: %s", error)
+
+    async def _adopt_those(self, where: RunFilter) -> None:
+        cursor: str | None = None
+        while True:
+            page = await self.store.list_runs(where, cursor=cursor, limit=ADOPTED_AT_ONCE)
+            plans = await asyncio.gather(*(self.store.plan(run.run_id) for run in page.runs))
+            for run, stored in zip(page.runs, plans, strict=True):
+                if stored is not None and read_facts(run.meta).fire_at is None:
+                    self._adopt_one(run.run_id, run.created_at, stored)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _adopt_one(self, run_id: str, created_at: float, stored: bytes) -> None:
+        step = load_plan(stored).steps[-1]
+        if step.queue != LOCAL_QUEUE:
+            return  # for the workers of a broker
+        ready = Ready(Address(run_id, 0, 0), step.queue, step.route, step.task)
+        self.queues.put(ready, self.executor_of(step.task), since=created_at)

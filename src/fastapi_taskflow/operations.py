@@ -1,0 +1,172 @@
+"""What can be done to tasks that are stored: cancel, run again, put off to a time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fastapi_taskflow.arguments import sealed
+from fastapi_taskflow.drafts import (
+    ONCE_TAG,
+    Draft,
+    TaskFacts,
+    keyed_task_id,
+    new_task_id,
+    read_facts,
+)
+from fastapi_taskflow.exceptions import TaskGoneError, TaskStateError
+from fastapi_taskflow.models import ScheduledOnce, TaskRecord, TaskStatus
+from fastapi_taskflow.plans import KIND, Place
+from fastapi_taskflow.records import status_of
+from fastapi_taskflow.registry import UNNAMED, RegisteredTask
+from fastapi_taskflow.store import TaskStore
+from taskiq_flow.codec import decode
+from taskiq_flow.exceptions import DuplicatePipelineError
+from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus
+from taskiq_flow.stores.base import RunStore
+
+if TYPE_CHECKING:
+    from fastapi_taskflow.core import TaskCore
+
+
+@dataclass(slots=True)
+class TaskOperations:
+    """Works on the tasks of all instances on one store."""
+
+    core: TaskCore
+    store: TaskStore
+
+    async def cancel(self, task_id: str, reason: str) -> TaskRecord:
+        store = await self.core.opened_store()
+        run = await self._run(store, task_id)
+        if run.status.is_final or not await store.cancel(task_id, reason):
+            raise TaskStateError(task_id, status_of(run), "it has ended, and cannot be cancelled")
+        if self.core.engine is not None:
+            self.core.engine.stop_run(task_id)
+        return await self._record(task_id)
+
+    async def retry(self, task_id: str, *, replace: bool) -> TaskRecord:
+        store = await self.core.opened_store()
+        run = await self._run(store, task_id)
+        status = status_of(run)
+        if not status.can_be_retried:
+            why = "it has succeeded" if status is TaskStatus.SUCCESS else "it has not ended"
+            raise TaskStateError(task_id, status, f"{why}, so it is not run again")
+        facts = read_facts(run.meta)
+        task = self._task(facts)
+        values = await store.values(task_id, [-1])
+        payload = values.get(-1)
+        if not isinstance(payload, bytes):
+            raise TaskGoneError(task_id, "its arguments are not stored any more")
+        draft = self._again(task, facts, payload)
+        self.core.keep(draft)
+        await self.core.commit([draft])
+        if replace:
+            await store.delete(task_id)
+        return await self._record(draft.task_id)
+
+    def _again(self, task: RegisteredTask, facts: TaskFacts, payload: bytes) -> Draft:
+        task_id = new_task_id()
+        facts = facts.without_time()
+        if facts.key is not None:
+            facts = facts.of_generation(facts.generation + 1)
+            task_id = keyed_task_id(
+                self.core.store.options.namespace, facts.key or "", facts.generation
+            )
+        return Draft(task, task_id, payload, facts, Place(facts.queue, facts.priority))
+
+    def _task(self, facts: TaskFacts) -> RegisteredTask:
+        task = None if facts.func == UNNAMED else self.core.registry.find(facts.func)
+        if task is None:
+            why = "its function is no longer registered in this application"
+            raise TaskGoneError(facts.name or facts.func, why)
+        return task
+
+    async def _run(self, store: RunStore, task_id: str) -> RunSnapshot:
+        run = await store.get(task_id, steps=False)
+        if run is None or run.kind != KIND:
+            raise TaskGoneError(task_id, "there is no such task")
+        return run
+
+    async def _record(self, task_id: str) -> TaskRecord:
+        record = await self.store.aget(task_id)
+        if record is None:
+            raise TaskGoneError(task_id, "there is no such task")
+        return record
+
+    # -- once, at a time
+
+    async def schedule(self, draft: Draft, run_at: datetime) -> None:
+        """Store a task that waits for its time, instead of the one that waits under its key."""
+        fire_at = (run_at if run_at.tzinfo else run_at.replace(tzinfo=UTC)).timestamp()
+        draft.delay = max(0.0, fire_at - time.time())
+        draft.facts = replace(draft.facts, fire_at=fire_at)
+        run_key = draft.facts.run_key or ""
+        store = await self.core.opened_store()
+        while True:
+            try:
+                self.core.keep(draft)
+                await self.core.commit([draft])
+            except DuplicatePipelineError as known:
+                other = await store.get(known.run_id, steps=False)
+                if other is not None and other.status is RunStatus.RUNNING:
+                    # It has begun, so its key stands for nothing that waits any more.
+                    draft.facts = replace(draft.facts, run_key=_next_key(draft.facts.run_key or ""))
+                else:
+                    await store.cancel(known.run_id, f"replaced by another of {run_key!r}")
+            else:
+                return
+
+    async def cancel_scheduled(self, run_key: str) -> bool:
+        store = await self.core.opened_store()
+        for run, facts in await self._waiting(store):
+            if _plain_key(facts.run_key) == run_key:
+                return await store.cancel(run.run_id, "cancelled by request")
+        return False
+
+    async def scheduled(self, before: datetime | None) -> list[ScheduledOnce]:
+        store = await self.core.opened_store()
+        found: list[ScheduledOnce] = []
+        for run, facts in await self._waiting(store):
+            values = await store.values(run.run_id, [-1])
+            stored = values.get(-1)
+            payload: Any = decode(stored) if isinstance(stored, bytes) else {}
+            data: dict[str, Any] = {} if sealed(payload) else payload
+            found.append(
+                ScheduledOnce(
+                    run_key=_plain_key(facts.run_key),
+                    func_name=facts.name,
+                    fire_at=datetime.fromtimestamp(facts.fire_at or run.created_at, UTC),
+                    args=tuple(data.get("args", ())),
+                    kwargs=dict(data.get("kwargs", {})),
+                    idempotency_key=facts.key,
+                    tags=dict(facts.tags),
+                    priority=facts.priority,
+                    queue=facts.queue,
+                    encrypted_payload=sealed(payload),
+                )
+            )
+        until = None if before is None else before if before.tzinfo else before.replace(tzinfo=UTC)
+        chosen = [each for each in found if until is None or each.fire_at < until]
+        return sorted(chosen, key=lambda each: each.fire_at)
+
+    async def _waiting(self, store: RunStore) -> list[tuple[RunSnapshot, TaskFacts]]:
+        where = RunFilter(status=RunStatus.PENDING, kind=KIND, tag=ONCE_TAG)
+        found: list[tuple[RunSnapshot, TaskFacts]] = []
+        cursor: str | None = None
+        while True:
+            page = await store.list_runs(where, cursor=cursor, limit=500)
+            found += [(run, read_facts(run.meta)) for run in page.runs]
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+
+def _next_key(run_key: str) -> str:
+    return f"{_plain_key(run_key)}\x00{new_task_id()}"
+
+
+def _plain_key(run_key: str | None) -> str:
+    return (run_key or "").partition("\x00")[0]

@@ -1,0 +1,174 @@
+"""The functions of a task manager: what each is called in the store, and how it is run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from fastapi_taskflow.exceptions import TaskOptionError
+from fastapi_taskflow.models import Executor, TaskConfig
+
+UNNAMED = "fastapi_taskflow:unnamed"
+"""Stands in the store for what no other process could find: lambdas, closures, objects."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegisteredTask:
+    """A function with its options. ``identity`` is ``module:qualified.name``, in every process."""
+
+    identity: str
+    func: Callable[..., Any]
+    config: TaskConfig
+    executor: Executor
+    signature: inspect.Signature | None
+    annotations: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def name(self) -> str:
+        """What logs and lists show."""
+        return self.config.name or name_of(self.func)
+
+    @property
+    def is_unnamed(self) -> bool:
+        return self.identity == UNNAMED
+
+
+class TaskRegistry:
+    """The functions that a manager knows, by identity."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[str, RegisteredTask] = {}
+        self._by_func: dict[int, RegisteredTask] = {}
+
+    def register(self, func: Callable[..., Any], config: TaskConfig) -> RegisteredTask:
+        """Take a function with its options; the same one again replaces its options.
+
+        Another function of the same qualified name (of a factory that was called twice) is numbered
+        in the order of registration.
+
+        Raises:
+            TaskOptionError: The executor does not fit the function.
+        """
+        base = identity_of(func) or f"{_module_of(func)}:{_qualified(func)}"
+        identity, number = base, 1
+        while identity in self._by_identity and self._by_identity[identity].func is not func:
+            known = self._by_identity[identity].func
+            if "<locals>" not in identity and _found(base) is not known:
+                break  # its module was loaded again
+            number += 1
+            identity = f"{base}#{number}"
+        task = _make(identity, func, config)
+        self._by_identity[identity] = task
+        self._by_func[id(func)] = task
+        return task
+
+    def of(self, func: Callable[..., Any]) -> RegisteredTask:
+        """The registered form of a function; one that is not registered gets the defaults."""
+        known = self._by_func.get(id(func))
+        if known is not None and known.func is func:
+            return known
+        identity = identity_of(func)
+        if identity is None:
+            return _make(UNNAMED, func, TaskConfig())
+        task = self._by_identity.get(identity)
+        if task is None or task.func is not func:
+            task = _make(identity, func, TaskConfig())
+            self._by_identity[identity] = self._by_func[id(func)] = task
+        return task
+
+    def get(self, name: str) -> RegisteredTask | None:
+        """A task by its identity, its display name or its function's name."""
+        known = self._by_identity.get(name)
+        if known is not None:
+            return known
+        return next((t for t in self if name in (t.name, name_of(t.func))), None)
+
+    def get_config(self, func: Callable[..., Any] | str) -> TaskConfig | None:
+        """The options of a function; None for one that is not registered."""
+        task = self.get(func) if isinstance(func, str) else self._by_func.get(id(func))
+        return None if task is None else task.config
+
+    def find(self, identity: str) -> RegisteredTask | None:
+        """The task of an identity that stands in the store, also of one not used so far here."""
+        known = self._by_identity.get(identity)
+        if known is not None:
+            return known
+        func = _found(identity)
+        return None if func is None else self.of(func)
+
+    def __iter__(self) -> Iterator[RegisteredTask]:
+        return iter(tuple(self._by_identity.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_identity)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+
+def name_of(func: Callable[..., Any]) -> str:
+    """The short name of anything that can be called."""
+    if isinstance(func, functools.partial):
+        return name_of(func.func)
+    return getattr(func, "__name__", type(func).__name__)
+
+
+def _qualified(func: Callable[..., Any]) -> str:
+    name = getattr(func, "__qualname__", None)
+    return name if isinstance(name, str) else name_of(func)
+
+
+def identity_of(func: Callable[..., Any]) -> str | None:
+    """The name by which any process finds a function again; None when there is none."""
+    name = getattr(func, "__qualname__", None)
+    if not isinstance(name, str):
+        return None
+    identity = f"{_module_of(func)}:{name}"
+    return identity if _found(identity) is func else None
+
+
+def is_async(func: Callable[..., Any]) -> bool:
+    """Whether calling it makes a coroutine."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+        getattr(func, "__call__", None)  # noqa: B004 - the method, of an object
+    )
+
+
+def _found(identity: str) -> Callable[..., Any] | None:
+    """What a module that is loaded has under a qualified name; nothing is imported."""
+    module, _, name = identity.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if callable(found) else None
+
+
+def _module_of(func: Callable[..., Any]) -> str:
+    return getattr(func, "__module__", None) or type(func).__module__
+
+
+def _make(identity: str, func: Callable[..., Any], config: TaskConfig) -> RegisteredTask:
+    executor: Executor = config.executor or ("async" if is_async(func) else "thread")
+    if executor == "async" and not is_async(func):
+        raise TaskOptionError(
+            name_of(func), "executor", "async", "a plain function needs 'thread' or 'process'"
+        )
+    if executor == "thread" and is_async(func):
+        raise TaskOptionError(
+            name_of(func), "executor", "thread", "an async function needs 'async' or 'process'"
+        )
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):
+        signature = None
+    try:
+        annotations = get_type_hints(func, include_extras=True)
+    except Exception:  # noqa: BLE001 - a user's annotation may name anything; then there is none
+        annotations = {}
+    return RegisteredTask(identity, func, config, executor, signature, annotations)

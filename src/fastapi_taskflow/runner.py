@@ -1,0 +1,248 @@
+"""Runs the function of a task, as the body of a step of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fastapi_taskflow.arguments import Call, decode_call, opened
+from fastapi_taskflow.context import RunningTask, running
+from fastapi_taskflow.drafts import TaskFacts
+from fastapi_taskflow.exceptions import (
+    TaskExitedError,
+    TaskGoneError,
+    TaskInterruptedError,
+    TaskTimeoutError,
+)
+from fastapi_taskflow.loggers.base import LifecycleEvent, LogEvent, LogLevel, TaskEvent
+from fastapi_taskflow.loggers.lines import retry_event
+from fastapi_taskflow.models import TaskContext, TaskExecutionContext, TaskStatus
+from fastapi_taskflow.pools import Pools
+from fastapi_taskflow.process import Work, encode_result, line_event
+from fastapi_taskflow.registry import RegisteredTask
+from taskiq_flow.codec import decode, decode_error, encode
+from taskiq_flow.context import PipelineContext
+from taskiq_flow.engine.step_log import StepLog
+from taskiq_flow.exceptions import StepFailedError
+from taskiq_flow.stores.base import RunStore
+
+if TYPE_CHECKING:
+    from fastapi_taskflow.encryption import Cipher
+
+logger = logging.getLogger("fastapi_taskflow")
+
+Body = Callable[..., Coroutine[Any, Any, Any]]
+
+_step: ContextVar[PipelineContext | None] = ContextVar("fastapi_taskflow_step", default=None)
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def task_progress(current: float, total: float | None = None, message: str | None = None) -> None:
+    """Say how far the task is that runs here; its record shows the newest value.
+
+    Outside of a task, and in a process of its own, nothing happens.
+    """
+    step = _step.get()
+    if step is not None:
+        step.progress(current, total, message)
+
+
+@dataclass(slots=True, eq=False)
+class Going:
+    """A task whose function runs now."""
+
+    task: RegisteredTask
+    facts: TaskFacts
+    context: TaskContext
+    work: asyncio.Task[Any] | None
+    started_at: datetime
+    is_interrupted: bool = False
+    is_given_up: bool = False  # it was cancelled, or is run elsewhere: nothing is recorded of it
+
+    def interrupt(self) -> None:
+        """Stop waiting for the function: the application ends."""
+        if self.work is not None and not self.is_interrupted:
+            self.is_interrupted = True
+            self.work.cancel()
+
+
+@dataclass(slots=True)
+class Ended:
+    """How the last attempt of a task ended here, until that is recorded."""
+
+    going: Going
+    error: BaseException | None
+
+
+@dataclass(slots=True)
+class TaskRunner:
+    """Runs tasks in one event loop. ``tell`` takes events, ``facts_of`` finds what is stored."""
+
+    pools: Pools
+    cipher: Cipher | None
+    store: RunStore
+    facts_of: Callable[[str], Awaitable[TaskFacts]]
+    tell: Callable[[TaskEvent], None] | None
+    entered: Callable[[str], None]
+    left: Callable[[str], None]
+    unnamed: Callable[[str], RegisteredTask | None]
+    going: dict[str, Going] = field(default_factory=dict[str, Going])
+    ended: dict[str, Ended] = field(default_factory=dict[str, Ended])
+
+    def body_of(self, task: RegisteredTask | None) -> Body:
+        """The function that the engine calls; None stands for all that have no name."""
+
+        async def body(payload: Any, context: PipelineContext) -> Any:
+            found = self.unnamed(context.run_id) if task is None else task
+            if found is None:
+                why = "its function has no name by which this process could find it"
+                raise TaskGoneError(context.run_id, why)
+            return await self._run(found, payload, context)
+
+        return body
+
+    async def _run(self, task: RegisteredTask, payload: Any, step: PipelineContext) -> Any:
+        run_id = step.run_id
+        facts = await self.facts_of(run_id)
+        context = _context(task, facts, step)
+        going = Going(task, facts, context, asyncio.current_task(), step.started_at)
+        log = _Log(self.store, step, self.tell)
+        if self.tell is not None:
+            begun = _lifecycle(going, TaskStatus.RUNNING) if context.attempt == 0 else None
+            self.tell(begun or retry_event(context))
+        self.going[run_id] = going
+        self.entered(run_id)
+        error: BaseException | None = None
+        _step.set(step)
+        try:
+            with running(RunningTask(context, log.tell)):
+                return _storable(task, await self._call(task, payload, context, log))
+        except SystemExit as exit_:
+            error = TaskExitedError(task.name, exit_.code)
+            raise error from exit_
+        except asyncio.CancelledError:
+            if not going.is_interrupted:
+                going.is_given_up = True
+                raise
+            error = TaskInterruptedError(task.name)
+            raise error from None
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.left(run_id)
+            self.going.pop(run_id, None)
+            if not going.is_given_up:
+                self.ended[run_id] = Ended(going, error)
+            await log.settle()
+
+    async def _call(
+        self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
+    ) -> Any:
+        seconds = task.config.timeout
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                if task.executor == "process":
+                    return await self._in_process(task, payload, context, log)
+                call = decode_call(task, payload, self.cipher)
+                if task.executor == "async":
+                    return await task.func(*call.args, **call.kwargs)
+                return await self.pools.in_thread(functools.partial(_call_sync, task, call))
+        except TimeoutError as error:
+            if seconds is not None and limit.expired():
+                raise TaskTimeoutError(task.name, seconds) from error
+            raise
+
+    async def _in_process(
+        self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
+    ) -> Any:
+        decode_call(task, payload, self.cipher)  # says what is wrong with the key, if it is
+        data = encode(opened(payload, self.cipher), where="arguments", limit=None)
+        work = Work(
+            task.identity, task.name, data, context.task_id, context.attempt, dict(context.tags)
+        )
+        worked = await self.pools.in_process(work)
+        for line in worked.lines:
+            log.tell(line_event(line, context))
+        if worked.error is not None:
+            stored = decode_error(worked.error)
+            raise stored.rebuild() or StepFailedError(stored.type_name, stored.message)
+        return decode(worked.result or b"null")
+
+
+class _Log:
+    """Where the lines of one attempt go: into the record, and to the observers."""
+
+    def __init__(
+        self, store: RunStore, step: PipelineContext, tell: Callable[[TaskEvent], None] | None
+    ) -> None:
+        self._store, self._step, self._tell = store, step, tell
+        self._loop = asyncio.get_running_loop()
+        self._lines: StepLog | None = None
+
+    def tell(self, event: LogEvent) -> None:
+        """Take a line, in any thread."""
+        if self._lines is None:
+            step = self._step
+            self._lines = StepLog(self._store, step.run_id, step.step_name, _loop=self._loop)
+        self._lines.write(LogLevel.of(event.level).rank, event.message, event.attempt + 1, None)
+        if self._tell is not None:
+            self._tell(event)
+
+    async def settle(self) -> None:
+        """Wait until the record has what was said: who sees the end of a task finds its lines."""
+        if self._lines is not None:
+            await self._lines.flush()
+
+
+def _call_sync(task: RegisteredTask, call: Call) -> Any:
+    try:
+        return task.func(*call.args, **call.kwargs)
+    except StopIteration as error:  # a future cannot hold one
+        raise RuntimeError(f"task {task.name!r} raised StopIteration") from error
+
+
+def _context(task: RegisteredTask, facts: TaskFacts, step: PipelineContext) -> TaskExecutionContext:
+    return TaskExecutionContext(
+        task_id=step.run_id,
+        func_name=task.name,
+        attempt=step.attempt - 1,
+        tags=dict(facts.tags),
+        retries=task.config.retries,
+        queue=facts.queue,
+        priority=facts.priority,
+        executor=task.executor,
+        idempotency_key=facts.key,
+        source=facts.source,
+    )
+
+
+def _lifecycle(going: Going, status: TaskStatus) -> LifecycleEvent:
+    context = going.context
+    return LifecycleEvent(
+        task_id=context.task_id,
+        func_name=context.func_name,
+        status=status,
+        timestamp=datetime.now(UTC),
+        attempt=context.attempt,
+        retries_used=context.attempt,
+        tags=dict(context.tags),
+    )
+
+
+def _storable(task: RegisteredTask, result: Any) -> Any:
+    """What a task returned, if it can be stored: a background task may return anything."""
+    if type(result) in _PLAIN:
+        return result
+    if encode_result(result) == b"null":
+        logger.info("Task %s returned a %s, which is not kept", task.name, type(result).__name__)
+        return None
+    return result

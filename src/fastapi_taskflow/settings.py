@@ -1,0 +1,77 @@
+"""Reads what a task manager is given: where its tasks live, and for how long."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from taskiq import AsyncBroker
+
+from fastapi_taskflow.backends.base import StoreBackend
+from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.runtime import runtimes
+from taskiq_flow.exceptions import ConfigurationError
+from taskiq_flow.middleware import PipelineMiddleware
+from taskiq_flow.stores.base import RunStore
+from taskiq_flow.stores.factory import make_store, store_options
+
+logger = logging.getLogger("fastapi_taskflow")
+
+DAY_SECONDS = 24 * 3600.0
+
+
+def manager_config(retention_days: float | None) -> TaskiqFlowConfig:
+    """The settings of the environment, with how long ended tasks are kept.
+
+    Raises:
+        ConfigurationError: They cannot be kept for no time or less.
+    """
+    if retention_days is None:
+        return TaskiqFlowConfig()
+    if not retention_days > 0:
+        raise ConfigurationError(f"retention_days={retention_days!r} must be above 0, or None.")
+    return TaskiqFlowConfig(retention_seconds=retention_days * DAY_SECONDS)
+
+
+def store_of(
+    snapshot_db: str | os.PathLike[str] | None,
+    backend: StoreBackend | None,
+    config: TaskiqFlowConfig,
+    broker: AsyncBroker | None,
+) -> RunStore:
+    """The store that was asked for: by file, URL, backend, broker or environment; else memory.
+
+    Raises:
+        ConfigurationError: Two places were named.
+        NoStoreError: The broker has workers elsewhere, and no store is configured.
+        StoreUrlError: The URL names no kind of store.
+    """
+    if snapshot_db is not None and backend is not None:
+        raise ConfigurationError(
+            "snapshot_db= and snapshot_backend= name two places for the same tasks; give one."
+        )
+    options = store_options(config)
+    url = None if snapshot_db is None else url_of(snapshot_db)
+    if backend is not None:
+        url = backend.url
+        if backend.namespace is not None:
+            config = config.model_copy(update={"namespace": backend.namespace})
+            options = store_options(config)
+    if broker is not None:
+        if broker not in runtimes:
+            broker.add_middlewares(PipelineMiddleware(url, config=config))
+        return runtimes[broker].store
+    url = url or config.store_url
+    if url is None:
+        logger.warning(
+            "Background tasks are kept in memory and end with this process; "
+            "TaskManager(snapshot_db='tasks.db') keeps them."
+        )
+        url = "memory://"
+    return make_store(url, options)
+
+
+def url_of(place: str | os.PathLike[str]) -> str:
+    """The URL of a store that is given as one, or as the path of a SQLite file."""
+    text = os.fspath(place)
+    return text if "://" in text else f"sqlite:///{text}"

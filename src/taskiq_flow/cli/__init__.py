@@ -1,0 +1,1 @@
+"""The command ``taskiq-flow``: run pipelines here, see and steer runs anywhere."""

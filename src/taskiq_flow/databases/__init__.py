@@ -1,0 +1,1 @@
+"""What all parts that keep something in a database have in common."""

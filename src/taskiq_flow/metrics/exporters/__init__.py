@@ -1,0 +1,1 @@
+"""What hands the numbers on, each by the name of the system that it is for."""

@@ -1,0 +1,311 @@
+"""How runs are listed and counted: by the index that leads to them in the fewest rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cache
+from math import inf
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    Select,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+)
+
+from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus, StepTotal
+from taskiq_flow.stores.base import SUMMED_STEPS, Page
+from taskiq_flow.stores.sql import schema as s
+from taskiq_flow.stores.sql.rows import RUN_SHOWN, to_snapshot
+from taskiq_flow.stores.sql.session import Session
+from taskiq_flow.stores.sql.statements import FINAL, columns
+
+SORTED_MOST: Final = 10_000
+"""Runs that are put in order for one page; for more of them an order that is kept is walked."""
+
+WEIGHED_MOST: Final = 20_000
+"""So far the entries of two indexes are counted, to see which one is shorter."""
+
+CLOCK_SECONDS: Final = 60.0
+"""A run may seem to have ended before it was created, if the clock was set back by so much."""
+
+ENDLESS: Final = 1 << 62
+
+LAST_LETTER: Final = 0x10FFFF
+
+_Condition: TypeAlias = ColumnElement[bool]
+
+
+class Way(StrEnum):
+    """An index to walk, by the fields of `RunFilter` that it finds; all but two by age."""
+
+    AGE = "age"
+    STATUS = "status"
+    NAME = "name"
+    KIND = "kind"
+    NAME_STATUS = "name status"
+    KIND_STATUS = "kind status"
+    TAG = "tag"
+    SEARCH = "search"
+    ENDED = "ended_since ended_until status"
+
+    @property
+    def is_by_age(self) -> bool:
+        return self not in (Way.SEARCH, Way.ENDED)
+
+
+STEP_TOTALS: Final = text(
+    f"""
+    WITH newest AS (
+      SELECT rid, name, total, ended_at FROM {s.run.name}
+      WHERE namespace = :namespace AND ended_at IS NOT NULL
+      ORDER BY ended_at DESC LIMIT :newest
+    ), few AS (
+      SELECT rid, name, sum(total) OVER (ORDER BY ended_at DESC, rid DESC) AS so_far FROM newest
+    ), ran AS (
+      SELECT few.name AS run_name, step.name, step.task, step.ended_at - step.started_at AS took,
+             step.attempt, CASE step.status WHEN 'FAILED' THEN 1 ELSE 0 END AS failed
+      FROM few JOIN {s.step.name} AS step ON step.rid = few.rid
+      WHERE few.so_far <= :most AND step.started_at IS NOT NULL AND step.ended_at IS NOT NULL
+    )
+    SELECT run_name, name, task, count(*), sum(failed),
+           sum(CASE WHEN attempt > failed THEN attempt - failed ELSE 0 END), sum(took), max(took)
+    FROM ran GROUP BY run_name, name, task
+    """  # noqa: S608 - our own names
+)
+
+
+def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int) -> Page:
+    asked = _asked(session, which)
+    way = _ordered_way(session, asked)
+    if which.ended_until is not None:
+        # Nobody need look at those that came later.
+        asked["until"] = min(asked.get("until", inf), which.ended_until + CLOCK_SECONDS)
+    statement = listing(frozenset(asked), way, goes_on=cursor is not None)
+    place: dict[str, float] = {}
+    if cursor is not None:
+        age, _, rid = cursor.partition(" ")
+        place = {"last_age": float(age), "last_rid": int(rid)}
+    rows = session.rows(statement, limit=limit + 1, **asked, **place)
+    runs: tuple[RunSnapshot, ...] = tuple(to_snapshot(row[:-1]) for row in rows[:limit])
+    more = len(rows) > limit
+    return Page(runs, f"{runs[-1].created_at!r} {rows[limit - 1][-1]}" if more else None)
+
+
+def count_runs(session: Session, where: RunFilter, at_most: int | None) -> int:
+    asked = _asked(session, where)
+    return _count(session, asked, _way(session, asked), ENDLESS if at_most is None else at_most)
+
+
+def count_ended(
+    session: Session, since: float, until: float, buckets: int
+) -> list[dict[RunStatus, int]]:
+    edges = [since + (until - since) * number / buckets for number in range(buckets + 1)]
+    rows = session.rows(ENDED_BETWEEN[session.dialect.name], lows=edges[:-1], highs=edges[1:])
+    return [dict(zip(map(RunStatus, FINAL), counts, strict=True)) for counts in rows]
+
+
+def step_totals(session: Session, newest: int) -> list[StepTotal]:
+    return [StepTotal(*row) for row in session.rows(STEP_TOTALS, newest=newest, most=SUMMED_STEPS)]
+
+
+def _asked(session: Session, which: RunFilter) -> dict[str, Any]:
+    """The fields that narrow the listing, as parameters."""
+    given = {
+        "status": which.status and which.status.value,
+        "name": which.name,
+        "kind": which.kind,
+        "tag": which.tag,
+        "since": which.since,
+        "until": which.until,
+        "ended_since": which.ended_since,
+        "ended_until": which.ended_until,
+        "search": which.search or None,
+    }
+    asked = {name: value for name, value in given.items() if value is not None}
+    if which.search:
+        asked["search"] = session.stored(which.search)
+        asked["search_end"] = _after(asked["search"])
+    return asked
+
+
+def _after(beginning: str) -> str:
+    """The first text that is behind all that begin so."""
+    for number in reversed(range(len(beginning))):
+        letter = ord(beginning[number])
+        if letter < LAST_LETTER:
+            following = 0xE000 if letter + 1 == 0xD800 else letter + 1  # no halves of letters
+            return beginning[:number] + chr(following)
+    return chr(LAST_LETTER) * (len(beginning) + 1)
+
+
+def _way(session: Session, asked: dict[str, Any]) -> Way:
+    """The index by which the fewest rows are looked at."""
+    ways = list(_ways(asked))
+    if len(ways) == 1:
+        return ways[0]
+    return min(ways, key=lambda way: _count(session, _only(asked, way), way, WEIGHED_MOST))
+
+
+def _ordered_way(session: Session, asked: dict[str, Any]) -> Way:
+    """The same, in order of age; in another order only where the rows are few."""
+    way = _way(session, asked)
+    if way.is_by_age or _count(session, _only(asked, way), way, SORTED_MOST) < SORTED_MOST:
+        return way
+    by_age = (way for way in _ways(asked) if way.is_by_age)
+    return next(by_age, Way.STATUS if "status" in asked else Way.AGE)
+
+
+def _ways(asked: dict[str, Any]) -> Iterator[Way]:
+    """The indexes that could be walked; those of two fields stand for those of one of them."""
+    if "tag" in asked:
+        yield Way.TAG
+    if "ended_since" in asked or "ended_until" in asked:
+        yield Way.ENDED
+    if "search" in asked and "name" not in asked:
+        yield Way.SEARCH
+    has_status = "status" in asked
+    if "name" in asked:
+        yield Way.NAME_STATUS if has_status else Way.NAME
+    elif "kind" in asked:
+        yield Way.KIND_STATUS if has_status else Way.KIND
+    elif has_status and not ("ended_since" in asked or "ended_until" in asked):
+        yield Way.STATUS
+    elif not asked.keys() - {"since", "until"}:
+        yield Way.AGE
+
+
+def _only(asked: dict[str, Any], way: Way) -> dict[str, Any]:
+    """What an index finds by itself."""
+    own = {*way.split(), "search_end"} if way is Way.SEARCH else set(way.split())
+    return {name: value for name, value in asked.items() if name in own}
+
+
+def _count(session: Session, asked: dict[str, Any], way: Way, most: int) -> int:
+    row = session.row(counting(frozenset(asked), way), limit=most, **asked)
+    return 0 if row is None else row[0]
+
+
+# -- the statements, each built once
+
+_ZERO: Final[ColumnElement[float]] = literal_column("0.0", Double(asdecimal=False))
+_age: Final = s.run.c.created_at
+_ended: Final = s.run.c.ended_at
+
+_COUNTS: Final = ", ".join(
+    f"(SELECT count(*) FROM {s.run.name} WHERE namespace = :namespace AND status = '{status}' "  # noqa: S608 - our own names
+    "AND ended_at >= low AND ended_at < high)"
+    for status in FINAL
+)
+
+# As many looks into an index as there are counts: to sort all runs into buckets takes ten times as
+# long.
+ENDED_BETWEEN: Final = {
+    "sqlite": text(
+        f"""
+        SELECT {_COUNTS} FROM (
+          SELECT a.key AS number, a.value AS low, b.value AS high
+          FROM json_each(:lows) AS a JOIN json_each(:highs) AS b ON a.key = b.key
+        ) AS bucket ORDER BY number
+        """  # noqa: S608 - our own names
+    ),
+    "postgresql": text(
+        f"""
+        SELECT {_COUNTS}
+        FROM unnest(CAST(:lows AS float8[]), CAST(:highs AS float8[]))
+          WITH ORDINALITY AS bucket(low, high, number)
+        ORDER BY number
+        """  # noqa: S608 - our own names
+    ),
+}
+
+
+@cache
+def listing(fields: frozenset[str], way: Way, *, goes_on: bool) -> Select[Any]:
+    """Runs newest first, narrowed by these fields, behind a cursor if it goes on."""
+    age, rid = _age_on(way), (s.tag if way is Way.TAG else s.run).c.rid
+    conditions = list(_conditions(fields, way))
+    if goes_on:
+        # The first half is what an index can use, the second one what is meant.
+        conditions += [
+            age <= bindparam("last_age"),
+            or_(age < bindparam("last_age"), rid < bindparam("last_rid")),
+        ]
+    return (
+        select(*columns(s.run, RUN_SHOWN), rid)
+        .select_from(_source(way))
+        .where(*conditions)
+        .order_by(age.desc(), rid.desc())
+        .limit(bindparam("limit"))
+    )
+
+
+@cache
+def counting(fields: frozenset[str], way: Way) -> Select[Any]:
+    """How many there are of them, up to a limit."""
+    source: FromClause = _source(way)
+    if way is Way.TAG and fields <= {"tag", "since", "until"}:
+        source = s.tag
+    found = (
+        select(literal(1))
+        .select_from(source)
+        .where(*_conditions(fields, way))
+        .limit(bindparam("limit"))
+    )
+    return select(func.count()).select_from(found.subquery())
+
+
+def _source(way: Way) -> FromClause:
+    return s.run.join(s.tag, s.tag.c.rid == s.run.c.rid) if way is Way.TAG else s.run
+
+
+def _age_on(way: Way) -> ColumnElement[Any]:
+    if way is Way.TAG:
+        return s.tag.c.created_at
+    return _age if way.is_by_age else _age + _ZERO
+
+
+def _conditions(fields: frozenset[str], way: Way) -> Iterator[_Condition]:
+    """What the index finds, and in a form that leads to no other index, what is left to check.
+
+    A planner cannot know which one is shorter: it sees no values, and PostgreSQL not even the
+    sizes of a new table.
+    """
+    found = way.split()
+    on_tag = way is Way.TAG
+    yield (s.tag if on_tag else s.run).c.namespace == bindparam("namespace")
+    if on_tag:
+        yield s.tag.c.tag == bindparam("tag")
+    elif "tag" in fields:
+        tagged = select(s.tag.c.rid).where(
+            s.tag.c.rid == s.run.c.rid, s.tag.c.tag == bindparam("tag")
+        )
+        yield tagged.correlate(s.run).scalar_subquery().is_not(None)
+    for name in ("status", "name", "kind"):
+        if name in fields:
+            column = s.run.c[name]
+            yield (column if name in found else column.concat("")) == bindparam(name)
+    if "search" in fields:
+        column = s.run.c.name if way is Way.SEARCH else s.run.c.name.concat("")
+        yield column >= bindparam("search")
+        yield column < bindparam("search_end")
+    if fields & {"ended_since", "ended_until"}:
+        ended = _ended if way is Way.ENDED else _ended + _ZERO
+        if "ended_since" in fields:
+            yield ended >= bindparam("ended_since")
+        if "ended_until" in fields:
+            yield ended < bindparam("ended_until")
+    age = _age_on(way)
+    if "since" in fields:
+        yield age >= bindparam("since")
+    if "until" in fields:
+        yield age < bindparam("until")

@@ -1,0 +1,326 @@
+"""Background tasks in FastAPI applications: how routes get them, and what a response promises."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+
+from fastapi_taskflow.exceptions import TaskNotStoredError
+from fastapi_taskflow.manager import TaskManager
+from fastapi_taskflow.models import TaskStatus
+from fastapi_taskflow.tasks import ManagedBackgroundTasks
+
+
+class Desk:
+    """An application with a task, and what the task was given."""
+
+    def __init__(self, **options: Any) -> None:
+        self.got: list[Any] = []
+        self.app = FastAPI(**options.pop("app", {}))
+        self.manager = TaskManager(**options)
+
+        @self.manager.task()
+        async def note(what: str) -> None:
+            self.got.append(what)
+
+        self.note = note
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_every_documented_way_to_get_tasks_gives_managed_ones(kind: str, tmp_path: Path) -> None:
+    desk = Desk(snapshot_db=str(tmp_path / "tasks.db"))
+    app, manager, note = desk.app, desk.manager, desk.note
+    manager.install(app)
+
+    def plain(bt: BackgroundTasks) -> str:
+        return bt.add_task(note, "plain")  # type: ignore[func-returns-value]
+
+    def managed(bt: ManagedBackgroundTasks) -> str:
+        return bt.add_task(note, "managed")
+
+    def dependency(bt=Depends(manager.get_tasks)) -> str:  # noqa: B008
+        return bt.add_task(note, "dependency")
+
+    def alias(bt=Depends(manager.background_tasks)) -> str:  # noqa: B008
+        return bt.add_task(note, "alias")
+
+    for route in (plain, managed, dependency, alias):
+        app.post(f"/{route.__name__}")(route if kind == "sync" else _as_async(route))
+
+    with TestClient(app) as client:
+        for path in ("plain", "managed", "dependency", "alias"):
+            task_id = client.post(f"/{path}").json()
+            assert manager.store.get(task_id).status is TaskStatus.SUCCESS  # type: ignore[union-attr]
+
+    assert desk.got == ["plain", "managed", "dependency", "alias"]
+
+
+def _as_async(route: Any) -> Any:
+    async def wrapper(**given: Any) -> Any:
+        return route(**given)
+
+    wrapper.__signature__ = __import__("inspect").signature(route)  # type: ignore[attr-defined]
+    return wrapper
+
+
+def test_all_levels_of_a_request_share_one_object() -> None:
+    desk = Desk()
+    desk.manager.install(desk.app)
+    seen: list[Any] = []
+
+    def below(bt: BackgroundTasks) -> None:
+        seen.append(bt)
+
+    @desk.app.post("/")
+    def route(bt: ManagedBackgroundTasks, _: None = Depends(below)) -> None:
+        seen.append(bt)
+
+    with TestClient(desk.app) as client:
+        client.post("/")
+
+    assert seen[0] is seen[1]
+
+
+def _adding(task: Any) -> Any:
+    def route(bt: BackgroundTasks) -> None:
+        bt.add_task(task, "here")
+
+    return route
+
+
+def test_applications_each_have_their_own_manager_and_others_have_fastapis_tasks() -> None:
+    one, other = Desk(), Desk()
+    bare, kinds = FastAPI(), []
+    one.manager.install(one.app)
+    other.manager.install(other.app)
+    for desk in (one, other):
+        desk.app.post("/")(_adding(desk.note))
+
+    @bare.post("/")
+    def plain(bt: BackgroundTasks) -> None:
+        kinds.append(type(bt))
+
+    with TestClient(one.app) as first, TestClient(other.app) as second, TestClient(bare) as third:
+        first.post("/")
+        second.post("/")
+        second.post("/")
+        third.post("/")
+
+    assert (one.got, other.got) == (["here"], ["here", "here"])
+    assert kinds == [BackgroundTasks]
+
+
+def test_an_application_with_a_lifespan_of_its_own_keeps_it_and_its_state() -> None:
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
+        events.append("start")
+        yield {"name": "state"}
+        events.append("end")
+
+    desk = Desk(app={"lifespan": lifespan})
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> None:
+        bt.add_task(desk.note, "x")
+
+    for _ in range(2):  # the same application starts twice in one process
+        with TestClient(desk.app) as client:
+            assert client.post("/").status_code == 200
+
+    assert events == ["start", "end", "start", "end"]
+    assert desk.got == ["x", "x"]
+
+
+def test_a_test_client_without_lifespan_runs_tasks_too(tmp_path: Path) -> None:
+    desk = Desk(snapshot_db=str(tmp_path / "tasks.db"))
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> None:
+        bt.add_task(desk.note, "x")
+
+    client = TestClient(desk.app)
+    client.post("/")
+    client.post("/")
+
+    assert desk.got == ["x", "x"]
+
+
+@pytest.mark.parametrize("is_hidden", [False, True], ids=["seen", "behind a middleware"])
+def test_tasks_of_a_request_that_fails_are_not_run(is_hidden: bool) -> None:
+    desk = Desk()
+    if is_hidden:
+
+        @desk.app.middleware("http")
+        async def through(request: Any, call_next: Any) -> Any:
+            return await call_next(request)
+
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/refused")
+    def refused(bt: BackgroundTasks) -> None:
+        bt.add_task(desk.note, "never")
+        raise HTTPException(409)
+
+    @desk.app.post("/broken")
+    def broken(bt: BackgroundTasks) -> None:
+        bt.add_task(desk.note, "never")
+        raise RuntimeError
+
+    with TestClient(desk.app, raise_server_exceptions=False) as client:
+        assert client.post("/refused").status_code == 409
+        assert client.post("/broken").status_code == 500
+
+    assert desk.got == []
+    assert desk.manager.store.list() == []
+
+
+def test_a_task_is_stored_before_the_first_byte_of_its_response(tmp_path: Path) -> None:
+    desk = Desk(snapshot_db=str(tmp_path / "tasks.db"))
+    stored: list[Any] = []
+
+    class Watch:
+        """Looks into the store when the response passes, around the application."""
+
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def watched(message: Any) -> None:
+                kind = message["type"]
+                is_last = kind == "http.response.body" and not message.get("more_body")
+                if kind == "http.response.start" or is_last:
+                    stored.append(len((await desk.manager.store.alist()).tasks))
+                await send(message)
+
+            await self.app(scope, receive, watched)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> StreamingResponse:
+        bt.add_task(desk.note, "before")
+
+        def body() -> Any:
+            yield "a"
+            bt.add_task(desk.note, "in the stream")
+            yield "b"
+
+        return StreamingResponse(body())
+
+    desk.manager.install(desk.app)
+    desk.app.add_middleware(Watch)
+    with TestClient(desk.app) as client:
+        assert client.post("/").text == "ab"
+
+    assert stored == [1, 2]
+
+
+def test_a_task_that_cannot_be_stored_turns_the_response_into_a_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(snapshot_db=str(tmp_path / "tasks.db"))
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> str:
+        bt.add_task(desk.note, "never")
+        return "done"
+
+    async def refuse(drafts: Any) -> None:
+        raise TaskNotStoredError("the disk is full")
+
+    with TestClient(desk.app) as client:
+        monkeypatch.setattr(desk.manager.core, "commit", refuse)
+        answer = client.post("/")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "The background tasks of this request could not be stored."}
+
+
+def test_eager_tasks_begin_before_the_response_from_sync_and_async_routes() -> None:
+    desk = Desk()
+    began = threading.Event()
+
+    @desk.manager.task(eager=True)
+    def start() -> None:
+        began.set()
+
+    @desk.app.post("/sync")
+    def sync(bt: BackgroundTasks) -> bool:
+        bt.add_task(start)
+        return began.wait(10)
+
+    @desk.app.post("/async")
+    async def not_sync(bt: BackgroundTasks) -> bool:
+        bt.add_task(start)
+        return await asyncio.to_thread(began.wait, 10)
+
+    desk.manager.install(desk.app)
+    with TestClient(desk.app) as client:
+        for path in ("/sync", "/async"):
+            assert client.post(path).json() is True
+            began.clear()
+
+
+def test_in_tests_tasks_have_ended_before_the_response() -> None:
+    desk = Desk(run_synchronously=True)
+    tries: list[int] = []
+
+    @desk.manager.task(retries=2, delay=0.01)
+    async def flaky() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ValueError
+
+    seen: list[int] = []
+
+    class Watch:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def watched(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    seen.append(len(tries))
+                await send(message)
+
+            await self.app(scope, receive, watched)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> None:
+        bt.add_task(flaky)
+
+    desk.manager.install(desk.app)
+    desk.app.add_middleware(Watch)
+    with TestClient(desk.app) as client:
+        client.post("/")
+
+    assert seen == [3]
+
+
+def test_a_task_adds_a_task() -> None:
+    desk = Desk()
+
+    @desk.manager.task()
+    async def first(name: str) -> None:
+        desk.manager.add_task(desk.note, f"after {name}")
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> None:
+        bt.add_task(first, "this")
+
+    desk.manager.install(desk.app)
+    with TestClient(desk.app) as client:
+        client.post("/")
+        client.portal.call(desk.manager.wait, [t.task_id for t in desk.manager.store.list()])  # type: ignore[union-attr]
+
+    assert desk.got == ["after this"]

@@ -1,0 +1,110 @@
+"""A coroutine without hooks and dependencies is awaited directly, and nobody can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Annotated, Any
+
+import pytest
+from taskiq import (
+    AsyncBroker,
+    Context,
+    NoResultError,
+    TaskiqDepends,
+    TaskiqMessage,
+    TaskiqMiddleware,
+    TaskiqResult,
+)
+
+from taskiq_flow import Pipeline
+
+
+class Errors(TaskiqMiddleware):
+    """Hears of failures only, so it does not stand around calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, list[Any], bool, str]] = []
+
+    async def on_error(
+        self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException
+    ) -> None:
+        self.seen.append((message.task_name, message.args, result.is_err, str(exception)))
+
+
+class Broken(TaskiqMiddleware):
+    """Fails while it is told of a failure."""
+
+    def on_error(self, *_: Any) -> None:
+        raise RuntimeError("this middleware is broken")
+
+
+async def failed(broker: AsyncBroker, task: Any) -> BaseException | None:
+    run = await Pipeline(broker, task).kiq(7)
+    return (await run.wait_result(timeout=10, raise_on_error=False)).error
+
+
+async def test_a_middleware_for_errors_hears_of_each_one(
+    broker: AsyncBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = Errors()
+    broker.add_middlewares(errors, Broken())
+
+    @broker.task(task_name="breaks")
+    async def breaks(value: int, /) -> int:
+        raise ValueError(f"no {value}")
+
+    with caplog.at_level(logging.ERROR):
+        error = await failed(broker, breaks)
+
+    assert "no 7" in str(error)
+    assert errors.seen == [("breaks", [7], True, "no 7")]
+    logged = {record.name: record.getMessage() for record in caplog.records}
+    assert logged["taskiq.receiver.receiver"] == "Exception found while executing function."
+    assert logged["taskiq_flow.engine"] == "on_error of Broken failed"
+
+
+async def test_a_step_that_wants_to_end_the_worker_only_fails(broker: AsyncBroker) -> None:
+    @broker.task
+    async def leave(value: int) -> int:
+        raise SystemExit(value)
+
+    assert "SystemExit" in repr(await failed(broker, leave))
+
+
+async def test_what_a_coroutine_gives_to_be_awaited_is_awaited_too(broker: AsyncBroker) -> None:
+    @broker.task
+    async def later(value: int) -> Awaitable[int]:
+        return asyncio.sleep(0, value + 1)
+
+    run = await Pipeline(broker, later).kiq(7)
+
+    assert (await run.wait_result(timeout=10)).return_value == 8
+
+
+async def test_a_step_that_asks_to_be_run_again_is(broker: AsyncBroker) -> None:
+    calls: list[int] = []
+
+    @broker.task
+    async def second_time(value: int) -> int:
+        calls.append(value)
+        if len(calls) == 1:
+            raise NoResultError
+        return value
+
+    run = await Pipeline(broker, second_time).kiq(7)
+
+    assert (await run.wait_result(timeout=20)).return_value == 7
+    assert calls == [7, 7]
+
+
+async def test_dependencies_are_filled_in_all_the_same(broker: AsyncBroker) -> None:
+    @broker.task(task_name="whoami")
+    async def whoami(value: int, context: Annotated[Context, TaskiqDepends()]) -> str:
+        return f"{context.message.task_name} {value}"
+
+    run = await Pipeline(broker, whoami).kiq(7)
+
+    assert (await run.wait_result(timeout=10)).return_value == "whoami 7"

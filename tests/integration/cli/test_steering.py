@@ -1,0 +1,116 @@
+"""What the command line does to runs, with its exit codes."""
+
+import sqlite3
+
+import pytest
+
+from tests.integration.cli.conftest import Cli
+
+APP = """
+import os
+from taskiq import InMemoryBroker
+from taskiq_flow import Pipeline
+
+broker = InMemoryBroker()
+
+@broker.task
+async def add(value: int) -> int:
+    return value + 1
+
+@broker.task
+async def check(value: int) -> int:
+    if value < 0:
+        raise ValueError("negative")
+    return value
+
+@broker.task
+async def leave(value: int) -> int:
+    raise KeyboardInterrupt
+
+chain = Pipeline(broker).with_name("chain").call_next(add).call_next(check)
+waiting = Pipeline(broker).with_name("waiting").wait_for("go").call_next(add)
+"""
+
+
+@pytest.fixture
+def app(cli: Cli) -> str:
+    return cli.write(APP)
+
+
+def run(cli: Cli, app: str, value: int) -> str:
+    said = cli("run", f"{app}:chain", "-q", f"--arg={value}", "--json")
+    return said.json["run_id"]
+
+
+def test_a_failed_run_is_retried_once_and_says_where_it_goes_on(cli: Cli, app: str) -> None:
+    failed = run(cli, app, -9)
+
+    first, second = (cli("retry", failed[-8:], "--json").json for _ in range(2))
+
+    assert first["run_id"] == second["run_id"] != failed
+    assert "run MODULE:PIPELINE --continue" in cli("retry", failed).err
+    assert cli("retry", first["run_id"]).code == 5
+    assert cli("cancel", first["run_id"]).code == 0
+    assert cli("cancel", first["run_id"]).code == 5
+
+
+def test_a_run_is_forked_from_a_step_with_another_value(cli: Cli, app: str) -> None:
+    done = run(cli, app, 1)
+
+    forked = cli("fork", done, "--from", "check", "--output", "add=-5", "--json").json["run_id"]
+    shown = cli("show", forked, "--json").json
+
+    assert shown["fork_of"] == done
+    assert shown["outputs"]["add"]["value"] == -5
+    assert cli("fork", done, "--from", "nothing").code == 3
+    assert cli("fork", done).code == 5
+    assert cli("fork", done, "-i", "broken").code == 2
+
+
+def test_dead_letters_are_listed_replayed_and_removed(cli: Cli, app: str) -> None:
+    first, second = run(cli, app, -9), run(cli, app, -9)
+
+    letters = cli("dlq", "list", "--json").json["letters"]
+    replayed = cli("dlq", "replay", "--all", "--name", "chain", "--json").json
+
+    assert [letter["run_id"] for letter in letters] == [second, first]
+    assert set(replayed["made"]) == {first, second}
+    assert cli("dlq", "list").err == "No dead letters.\n"
+    assert cli("dlq", "replay").code == 2
+    assert cli("dlq", "delete", first).code == 2  # nobody can be asked
+    assert cli("dlq", "delete", first, "--yes", "--json").json == {"removed": [first]}
+    assert cli("show", first).code == 3
+
+
+def test_events_are_refused_by_runs_that_have_ended(cli: Cli, app: str) -> None:
+    done = run(cli, app, 1)
+
+    assert cli("send-event", done, "go").code == 5
+    assert cli("send-event", done, "go", "{not json").code == 2
+    assert cli("send-event", "nothing", "go").code == 3
+
+
+def test_ended_runs_are_removed_after_a_time(cli: Cli, app: str) -> None:
+    done = run(cli, app, 1)
+
+    kept = cli("purge", "--older-than", "1h", "--yes", "--json").json
+    gone = cli("purge", "--older-than", "0s", "--yes", "--json").json
+
+    assert (kept, gone) == ({"removed": 0}, {"removed": 1})
+    assert cli("show", done).code == 3
+    assert cli("purge", "--older-than", "soon", "--yes").code == 2
+
+
+def test_a_store_of_another_format_is_refused_with_the_command_to_run(cli: Cli, app: str) -> None:
+    run(cli, app, 1)
+    with sqlite3.connect(cli.directory / "taskiq-flow.sqlite") as database:
+        table = database.execute(
+            "SELECT name FROM sqlite_master WHERE name LIKE '%meta'"
+        ).fetchone()[0]
+        database.execute(f"UPDATE {table} SET value = '99' WHERE name = 'format'")
+
+    said = cli("list")
+
+    assert said.code == 4
+    assert "taskiq-flow migrate" in said.err
+    assert cli("migrate").code == 4

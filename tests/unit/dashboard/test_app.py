@@ -1,0 +1,254 @@
+"""The dashboard as an app: mounted anywhere, safe for everybody, light for big runs."""
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from httpx import ASGITransport, AsyncClient, Response
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from taskiq import InMemoryBroker
+
+from taskiq_flow import Pipeline, PipelineMiddleware
+from taskiq_flow.dashboard import create_app
+from taskiq_flow.dashboard.live import message_of
+from taskiq_flow.operations import Change, Operations
+from taskiq_flow.security import Security
+
+TOKEN = "let-me-in-please"
+KEYS = {
+    "viewer-key-0001": {"name": "vera", "role": "viewer"},
+    "operator-key-01": {"name": "otto", "role": "operator"},
+    "admin-key-00001": {"name": "anna", "role": "admin"},
+    "narrow-key-0001": {"name": "nora", "role": "operator", "pipelines": ["other_*"]},
+}
+PAGES = ("/", "/runs", "/tasks", "/queues", "/schedules", "/dead-letters", "/workers", "/more")
+ACTIONS = (
+    "/runs/bulk",
+    "/runs/{run}/cancel",
+    "/runs/{run}/retry",
+    "/runs/{run}/resume",
+    "/runs/{run}/fork",
+    "/runs/{run}/event",
+    "/dead-letters/replay",
+    "/schedules/nightly",
+)
+
+
+class Shown:
+    """A dashboard on a store in memory, under a path, and a client of it."""
+
+    def __init__(self, operations: Operations, broker: InMemoryBroker) -> None:
+        self.operations, self.broker = operations, broker
+        app = create_app(operations, security=Security(token=TOKEN, api_keys=KEYS))
+        self.host = Starlette(routes=[Mount("/ops/flow", app)])
+
+    def client(self, key: str | None = None) -> AsyncClient:
+        headers = {} if key is None else {"x-api-key": key}
+        transport = ASGITransport(self.host)
+        return AsyncClient(transport=transport, base_url="http://here/ops/flow", headers=headers)
+
+
+@pytest.fixture
+async def shown(namespace: str) -> AsyncIterator[Shown]:
+    broker = InMemoryBroker()
+    broker.add_middlewares(PipelineMiddleware(store="memory://", namespace=namespace))
+    await broker.startup()
+    async with await Operations.open(broker=broker) as operations:
+        yield Shown(operations, broker)
+    await broker.shutdown()
+
+
+async def a_run(shown: Shown) -> str:
+    @shown.broker.task(task_name="shop:fail")
+    async def fail(value: int) -> None:
+        raise ValueError(f"cannot use {value}")
+
+    task = await Pipeline(shown.broker, fail).with_name("shop_import").kiq(3)
+    await task.wait_result(timeout=10, raise_on_error=False)
+    return str(task.task_id)
+
+
+async def test_all_links_of_a_mounted_dashboard_stay_below_its_path(shown: Shown) -> None:
+    run_id = await a_run(shown)
+    seen: set[str] = set()
+
+    async with shown.client("admin-key-00001") as client:
+        for path in (*PAGES, "/audit", f"/runs/{run_id}"):
+            answer = await client.get(path)
+            assert answer.status_code == 200, (path, answer.text[:500])
+            links = re.findall(r'(?:href|src|action|content|data-src)="(/[^"]*)"', answer.text)
+            assert all(link.startswith("/ops/flow/") for link in links), path
+            seen.update(link.replace("&amp;", "&") for link in links)
+        pages = {
+            link for link in seen if not re.search("live|bulk|replay|logout|/(cancel|event)$", link)
+        }
+        for link in sorted(pages)[:60]:
+            answer = await client.get(f"http://here{link}")
+            assert answer.status_code in (200, 303, 405), link
+
+
+async def test_every_answer_has_the_policy_and_no_page_breaks_it(shown: Shown) -> None:
+    run_id = await a_run(shown)
+
+    async with shown.client("admin-key-00001") as client:
+        for path in (*PAGES, f"/runs/{run_id}", "/runs/unknown", "/nowhere", "/static/flow.js"):
+            answer = await client.get(path)
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            if "html" in answer.headers["content-type"]:
+                assert not re.search(
+                    r"<style|\sstyle=|<script(?! type=\"module\" src=)|\son\w+=", answer.text
+                )
+                assert "http://" not in answer.text.replace("http://here/ops/flow", "").replace(
+                    "http://www.w3.org/2000/svg", ""
+                )
+
+
+async def test_nobody_sees_a_page_and_nobody_acts_without_the_role_for_it(shown: Shown) -> None:
+    run_id = await a_run(shown)
+    allowed = {None: 401, "viewer-key-0001": 403}
+
+    for key, refusal in allowed.items():
+        async with shown.client(key) as client:
+            for path in PAGES:
+                answer = await client.get(path)
+                assert answer.status_code == (401 if key is None else 200), path
+            for path in ACTIONS:
+                answer = await client.post(path.format(run=run_id))
+                assert answer.status_code == refusal, path
+    async with shown.client("operator-key-01") as client:
+        assert (await client.get("/audit")).status_code == 403
+    async with shown.client("viewer-key-0001") as client:
+        page = (await client.get(f"/runs/{run_id}")).text
+        assert 'data-open="dlg-cancel"' not in page
+        assert (await client.get("/runs", params={"region": "rows"})).text.count("checkbox") == 0
+
+
+async def test_no_address_that_changes_something_answers_a_get(shown: Shown) -> None:
+    run_id = await a_run(shown)
+
+    async with shown.client("admin-key-00001") as client:
+        for path in (*ACTIONS, "/logout"):
+            answer = await client.get(path.format(run=run_id))
+            assert answer.status_code in (404, 405) or path == "/runs/bulk", path
+
+
+async def test_a_browser_changes_nothing_without_the_token_of_its_page(shown: Shown) -> None:
+    run_id = await a_run(shown)
+
+    async with shown.client() as client:
+        await client.get("/", params={"token": TOKEN})
+        without = await client.post(f"/runs/{run_id}/resume")
+        page = await client.get(f"/runs/{run_id}")
+        (token,) = set(re.findall(r'name="csrf_token" value="([^"]+)"', page.text))
+        elsewhere = await client.post(
+            f"/runs/{run_id}/resume",
+            data={"csrf_token": token},
+            headers={"origin": "https://evil.example"},
+        )
+        meant = await client.post(f"/runs/{run_id}/resume", data={"csrf_token": token})
+
+    assert (without.status_code, elsewhere.status_code, meant.status_code) == (403, 403, 303)
+    assert meant.headers["location"].startswith("/ops/flow/runs/")
+
+
+async def test_whoever_may_see_few_pipelines_sees_no_other(shown: Shown) -> None:
+    run_id = await a_run(shown)
+
+    async with shown.client("narrow-key-0001") as client:
+        for path in ("", "/value?name=result", "/live"):
+            assert (await client.get(f"/runs/{run_id}{path}")).status_code == 404
+        for path in ("/runs", "/dead-letters", "/", f"/dead-letters?open={run_id}"):
+            assert "shop_import" not in (await client.get(path)).text
+        answer = await client.post(f"/runs/{run_id}/resume")
+        await client.post("/dead-letters/replay", data={"which": "filter"})
+
+    assert said(answer).startswith("No run")
+    assert (await shown.operations.run(run_id)).retried_as is None
+
+
+def said(answer: Response) -> str:
+    cookie = answer.headers["set-cookie"].partition("=")[2].partition(";")[0].strip('"')
+    return str(json.loads(base64.urlsafe_b64decode(cookie))["text"])
+
+
+async def test_a_login_leads_back_to_these_pages_and_nowhere_else(shown: Shown) -> None:
+    for given, leads_to in (
+        ("/ops/flow/runs?tag=a", "/ops/flow/runs?tag=a"),
+        ("https://evil.example/", "/ops/flow/"),
+        ("//evil.example/ops/flow/", "/ops/flow/"),
+        ("/elsewhere", "/ops/flow/"),
+    ):
+        async with shown.client() as client:
+            answer = await client.post("/login", data={"token": TOKEN, "next": given})
+        assert answer.headers["location"] == leads_to
+
+
+async def test_a_graph_of_a_thousand_steps_is_a_light_fragment(shown: Shown) -> None:
+    async def source() -> int:
+        return 1
+
+    async def work(seed: int) -> int:
+        return seed
+
+    shown.broker.register_task(source, task_name="shop:source")
+    shown.broker.register_task(work, task_name="shop:work")
+    first, many = shown.broker.find_task("shop:source"), shown.broker.find_task("shop:work")
+    chain = Pipeline(shown.broker, first)
+    chain.group([many] * 998)
+    task = await chain.with_name("wide").kiq()
+
+    async with shown.client("viewer-key-0001") as client:
+        graph = await client.get(f"/runs/{task.task_id}", params={"region": "graph"})
+        page = await client.get(f"/runs/{task.task_id}")
+
+    assert graph.text.count('class="node ') <= 60
+    assert "998" in graph.text
+    assert len(graph.content) < 150_000
+    assert len(page.content) < 250_000
+
+
+async def test_a_map_of_many_items_is_a_light_fragment_and_opens_page_by_page(shown: Shown) -> None:
+    @shown.broker.task(task_name="shop:square")
+    async def square(item: int) -> int:
+        return item * item
+
+    task = await Pipeline(shown.broker).map(square, max_parallel=4).kiq(list(range(4_000)))
+    await task.wait_result(timeout=60)
+
+    async with shown.client("viewer-key-0001") as client:
+        graph = await client.get(f"/runs/{task.task_id}", params={"region": "graph"})
+        drawer = await client.get(
+            f"/runs/{task.task_id}", params={"items": "square", "start": 3_990}
+        )
+
+    assert len(graph.content) < 25_000
+    assert "3,999" in drawer.text
+    assert len(drawer.content) < 150_000
+
+
+def test_a_live_message_is_a_few_bytes_and_says_where_to_go_on() -> None:
+    everything = frozenset({"run", "steps", "items", "progress", "logs", "events"})
+    change = Change("1700000000000-12/345", frozenset({"a" * 36}), everything)
+
+    message = message_of(change)
+
+    assert message == (
+        b"id: 1700000000000-12/345\nevent: changed\ndata: events items logs progress run steps\n\n"
+    )
+    assert len(message) <= 1024
+    assert message_of(Change("1-0", frozenset(), frozenset())).startswith(b":")
+
+
+async def test_an_unknown_place_is_said_on_a_page_and_in_a_word_to_a_fragment(shown: Shown) -> None:
+    async with shown.client("viewer-key-0001") as client:
+        page = await client.get("/runs/unknown")
+        fragment = await client.get("/runs/unknown", params={"region": "graph"})
+        cursor = await client.get("/runs", params={"cursor": "'; drop table"})
+
+    assert (page.status_code, fragment.status_code, cursor.status_code) == (404, 404, 400)
+    assert "There is no such run" in page.text
+    assert fragment.headers["content-type"].startswith("text/plain")
