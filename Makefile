@@ -52,7 +52,7 @@ imports: setup
 	$(RUN) lint-imports
 
 architecture: setup
-	$(RUN) $(PYTHON_IN_VENV) -m pytest -q tests/architecture --deselect tests/architecture/test_docs_run.py $(ARGS)
+	$(RUN) $(PYTHON_IN_VENV) -m pytest -q -p no:cacheprovider tests/architecture --deselect tests/architecture/test_docs_run.py $(ARGS)
 
 wheel: setup
 	$(RUN) $(PYTHON_IN_VENV) tools/bare_wheel.py

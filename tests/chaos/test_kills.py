@@ -16,7 +16,7 @@ from tests.chaos.record import ended, judge, read_started
 
 LONG = os.environ.get("TASKIQ_FLOW_CHAOS") == "long"
 RUNS = 200
-KILL_SECONDS = 60 if LONG else 12
+KILL_SECONDS = 60 if LONG else 9
 SEEDS = range(5) if LONG else range(1)
 PAIRS = [("list", "redis"), ("stream", "postgres")]
 PAIRS += [("stream", "redis"), ("list", "postgres")] if LONG else []

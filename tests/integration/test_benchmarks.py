@@ -14,7 +14,7 @@ from benchmarks.report import PAGE
 from tests.support.tree import ROOT
 from tools.servers import variable
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 Cells = list[dict[str, Any]]
 
@@ -60,6 +60,9 @@ def test_shapes_are_compared_without_a_server(tmp_path: Path) -> None:
     assert PAGE.read_bytes() == page, "a quick run is nothing for the documentation"
 
 
+@pytest.mark.skipif(
+    os.environ.get("TASKIQ_FLOW_CHAOS") != "long", reason="`make chaos` runs it: many processes"
+)
 def test_redis_and_postgres_are_compared_with_plain_taskiq_on_redis_and_nothing_stays(
     tmp_path: Path, redis_url: str, postgres_url: str
 ) -> None:

@@ -29,9 +29,12 @@ from tools.serving.keeper import is_alive, tree
 from tools.serving.processes import wait_until
 
 LIMIT = 80
-KILLS = 3 if os.environ.get("TASKIQ_FLOW_CHAOS") == "long" else 1
+LONG = os.environ.get("TASKIQ_FLOW_CHAOS") == "long"
+KILLS = 3 if LONG else 1
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+only_long = pytest.mark.skipif(not LONG, reason="`make chaos` runs it: it starts many processes")
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,7 @@ def test_after_its_end_it_starts_afresh_and_the_page_needs_nothing_else(tmp_path
     assert not re.search(r"(?:src|href)=|url\(|@import|https?://", page)
 
 
+@only_long
 def test_killed_alone_it_leaves_no_process_behind_and_can_be_started_anew(tmp_path: Path) -> None:
     demo = Demo(tmp_path, limit=20)
 
@@ -198,6 +202,7 @@ def test_killed_alone_it_leaves_no_process_behind_and_can_be_started_anew(tmp_pa
     assert len(demo.measured()) == done + 20
 
 
+@only_long
 def test_stopped_by_ctrl_c_it_says_so_and_goes_on_at_the_next_start(tmp_path: Path) -> None:
     demo = Demo(tmp_path, limit=60)
 
@@ -211,6 +216,7 @@ def test_stopped_by_ctrl_c_it_says_so_and_goes_on_at_the_next_start(tmp_path: Pa
     assert "resumed" in demo.run()
 
 
+@only_long
 def test_on_redis_the_other_worker_takes_over_from_one_that_was_killed(
     tmp_path: Path, own_redis: RedisServer
 ) -> None:
