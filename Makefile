@@ -9,6 +9,9 @@ RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 SERVERS := $(RUN) $(PYTHON_IN_VENV) tools/servers.py
 ARGS ?=
 WORKERS ?= auto
+# The tests start hundreds of processes: where Python is told to keep no bytecode, each of them would
+# spend three seconds on compiling what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo demo-redis test workers check format lint types imports architecture wheel bench chaos coverage docs clean
 

@@ -20,6 +20,7 @@ from benchmarks.matrix import (
     Cell,
     Shape,
     Store,
+    background_cells,
     growth_cells,
     listing_cells,
     round_of,
@@ -86,6 +87,7 @@ def _cells(options: argparse.Namespace, stores: Sequence[Store]) -> Iterator[tup
     others = (
         *growth_cells(chosen_stores, quick=options.quick),
         *listing_cells(chosen_stores, quick=options.quick),
+        *background_cells(chosen_stores, quick=options.quick),
     )
     for cell in others:
         if cell.shape in chosen_shapes:
@@ -104,7 +106,7 @@ async def _measure(cell: Cell, number: int, servers: Servers) -> Measured:
     async with placed(cell, servers) as there:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "benchmarks.cell"),
+            *("-m", cell.program),
             env={**os.environ, "BENCHMARK_CELL": there.to_json(), "PYTHONPATH": _python_path()},
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,

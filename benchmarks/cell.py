@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from benchmarks import flow, listing, plain
+from benchmarks import flow, plain
 from benchmarks.app import CELL, broker, peak_mib
 from benchmarks.counting import RedisCommands, statements
-from benchmarks.matrix import Shape, Side, Sizes, Store
+from benchmarks.listing import listing
+from benchmarks.matrix import LOOKED_AT, Shape, Side, Sizes, Store
+from benchmarks.pages import pages
 
 SIDES: dict[Side, ModuleType] = {Side.PLAIN: plain, Side.FLOW: flow}
+
+LOOKS = {Shape.LISTING: listing, Shape.PAGES: pages}
 
 Work = Callable[[Sizes], Awaitable[bool | dict[str, Any]]]
 
@@ -26,7 +30,7 @@ async def look() -> dict[str, Any]:
     """Ask for what is stored; nothing runs."""
     await broker.startup()
     began = time.perf_counter()
-    facts = await listing.listing(CELL.sizes)
+    facts = await LOOKS[CELL.shape](CELL.sizes)
     facts |= {"seconds": time.perf_counter() - began, "steps": CELL.sizes.stored}
     facts["peak_mib"] = round(peak_mib(), 1)
     await broker.shutdown()
@@ -95,7 +99,7 @@ def _worker() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    if CELL.shape is Shape.LISTING:
+    if CELL.shape in LOOKED_AT:
         print(json.dumps(asyncio.run(look())))
         sys.exit()
     with _worker():

@@ -10,18 +10,18 @@ from statistics import median
 from typing import Any
 
 from benchmarks.app import broker
-from benchmarks.bulk import load_together
+from benchmarks.bulk import Copy, copy_run
 from benchmarks.matrix import Sizes
 from taskiq_flow.codec.errors import encode_error
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.model.records import Address, Failed, NewRun, RunFilter, RunStatus, StepRecord
 from taskiq_flow.stores.base import RunStore
-from taskiq_flow.stores.sql import SqlRunStore
+from taskiq_flow.stores.memory import MemoryRunStore
 from taskiq_flow.tracking.manager import PipelineTrackingManager
 
 PAGE = 50
-TOGETHER = 500
-"""Runs that are stored at the same time."""
+SPREAD_SECONDS = 20 * 3600.0
+"""The oldest run is so much older than the newest."""
 
 TIMES = 5
 """How often each question is asked."""
@@ -54,27 +54,40 @@ def _end(number: int) -> RunStatus:
 
 
 async def load(store: RunStore, count: int) -> None:
-    """Store so many ended runs: into a database many at once, else by the store's operations."""
-    for first in range(0, count, TOGETHER):
-        runs = {n: _run(n, store.options.namespace) for n in range(first, first + TOGETHER)}
-        together = {number: run for number, run in runs.items() if number < count}
-        if isinstance(store, SqlRunStore):
-            await load_together(store, [(run, _end(n), ERROR) for n, run in together.items()])
-        else:
-            await asyncio.gather(*[_load(store, number) for number in together])
+    """Store so many ended runs: one of each end really runs, of which the others are copies.
+
+    A store in memory runs all of them.
+    """
+    numbers = range(count)
+    if isinstance(store, MemoryRunStore):
+        for number in numbers:
+            await _end_as(store, _run(number, store.options.namespace), _end(number))
+        return
+    newest = time.time()
+    for end in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED):
+        example = _run(0, store.options.namespace)._replace(run_id=f"example-{end}")
+        await _end_as(store, example, end)
+        copies = [
+            Copy(run.run_id, run.name, run.kind, tuple(run.tags), newest - age)
+            for number in numbers
+            if _end(number) is end
+            for run in (_run(number, ""),)
+            for age in (SPREAD_SECONDS * (count - number) / count,)
+        ]
+        await copy_run(store, example.run_id, copies)
+        await store.delete(example.run_id)
 
 
-async def _load(store: RunStore, number: int) -> None:
-    run = _run(number, store.options.namespace)
-    if _end(number) is not RunStatus.COMPLETED:
+async def _end_as(store: RunStore, run: NewRun, end: RunStatus) -> None:
+    if end is not RunStatus.COMPLETED:
         run = run._replace(done={})
     await store.create(run)
-    if _end(number) is RunStatus.CANCELLED:
+    if end is RunStatus.CANCELLED:
         await store.cancel(run.run_id, "not needed")
-    elif _end(number) is RunStatus.FAILED:
+    elif end is RunStatus.FAILED:
         at = Address(run.run_id, 0, 0)
-        await store.start(at, run.run_id)
-        await store.finish(at, run.run_id, Failed(ERROR), None)
+        await store.start(at, "token")
+        await store.finish(at, "token", Failed(ERROR), None)
 
 
 def filters(begin: float, end: float) -> dict[str, tuple[RunFilter, Callable[[int], bool] | None]]:
@@ -111,6 +124,14 @@ def filters(begin: float, end: float) -> dict[str, tuple[RunFilter, Callable[[in
         "completed, tag": (
             RunFilter(RunStatus.COMPLETED, tag="odd"),
             lambda n: n % 2 == 1 and _end(n) is RunStatus.COMPLETED,
+        ),
+        "completed, kind, tag": (
+            RunFilter(RunStatus.COMPLETED, kind="task", tag="even"),
+            lambda n: n % 3 == 2 and n % 2 == 0 and _end(n) is RunStatus.COMPLETED,
+        ),
+        "cancelled, kind, another's tag": (
+            RunFilter(RunStatus.CANCELLED, kind="task", tag="odd"),
+            lambda _: False,
         ),
         "failed, beginning of names": (
             RunFilter(failed, search="report 4"),

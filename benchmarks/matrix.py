@@ -19,7 +19,15 @@ class Shape(StrEnum):
     WIDE_MAP = "wide-map"  # a map that nothing follows: its size is all that changes
     LONG_CHAIN = "long-chain"  # timed step by step
     LISTING = "listing"  # pages and counts of many ended runs
+    PAGES = "pages"  # the dashboard and its API over as many
+    TASKS = "tasks"  # durable background tasks of one process
+    REQUESTS = "requests"  # answers of a server that add a task, and that do not
 
+
+LOOKED_AT = (Shape.LISTING, Shape.PAGES)
+"""What is asked for is stored beforehand, so they need no worker."""
+
+BACKGROUND = (Shape.TASKS, Shape.REQUESTS)
 
 COMPARED = (Shape.CHAIN, Shape.MANY, Shape.DIAMOND, Shape.MAP)
 
@@ -62,10 +70,14 @@ class Sizes:
     items: int = 10_000
     window: int = 100
     stored: int = 100_000
+    tasks: int = 1000
+    requests: int = 500
 
 
 FULL = Sizes()
-QUICK = Sizes(steps=20, runs=30, fan=10, diamonds=2, items=200, window=20, stored=300)
+QUICK = Sizes(
+    steps=20, runs=30, fan=10, diamonds=2, items=200, window=20, stored=300, tasks=100, requests=20
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +104,17 @@ class Cell:
             Shape.WIDE_MAP: self.sizes.items,
             Shape.LONG_CHAIN: self.sizes.steps,
             Shape.LISTING: self.sizes.stored,
+            Shape.PAGES: self.sizes.stored,
+            Shape.TASKS: self.sizes.tasks,
+            Shape.REQUESTS: self.sizes.requests,
         }
         what = f"{self.shape} {size[self.shape]:,}" if self.shape in size else str(self.shape)
         return f"{what} {self.store} {self.side}{' in place' if self.in_place else ''}"
+
+    @property
+    def program(self) -> str:
+        """The module that makes the measurement."""
+        return f"benchmarks.{'background_tasks' if self.shape in BACKGROUND else 'cell'}"
 
     @property
     def counted_sizes(self) -> Sizes:
@@ -135,9 +155,21 @@ def round_of(
 
 
 def listing_cells(stores: Sequence[Store], *, quick: bool) -> Iterator[Cell]:
-    """The cells that ask each store for pages and counts of many ended runs."""
+    """The cells that ask each store, and the dashboard over it, for pages of many ended runs."""
     for store in stores:
         yield Cell(Shape.LISTING, store, sizes=QUICK if quick else FULL)
+    for store in stores:
+        if store is not Store.MEMORY:
+            yield Cell(Shape.PAGES, store, sizes=QUICK if quick else FULL)
+
+
+def background_cells(stores: Sequence[Store], *, quick: bool) -> Iterator[Cell]:
+    """The cells that show what a durable background task costs, and whether that grows."""
+    if Store.SQLITE in stores:
+        base = QUICK if quick else FULL
+        for tasks in (50, 100) if quick else (1000, 10_000, 100_000):
+            yield Cell(Shape.TASKS, Store.SQLITE, sizes=replace(base, tasks=tasks))
+        yield Cell(Shape.REQUESTS, Store.SQLITE, sizes=base)
 
 
 def growth_cells(stores: Sequence[Store], *, quick: bool) -> Iterator[Cell]:

@@ -38,6 +38,8 @@ def sections(results: Results, surroundings: Mapping[str, str]) -> dict[str, str
         "shapes": _comparisons(results),
         "growth": _growth(results),
         "listing": _listing(results),
+        "pages": _pages(results),
+        "tasks": _tasks(results),
     }
 
 
@@ -153,6 +155,42 @@ def _listing(results: Results) -> str:
         for one in results.listings()
     ]
     head = ("store", "ended runs", "a page", "a count", "the overview's parts", "slowest page")
+    return _table(head, rows) if rows else ""
+
+
+def _tasks(results: Results) -> str:
+    rows = [
+        (
+            f"{one.cell.sizes.tasks:,}",
+            f"{one.ms_per_step:.2f} ms",
+            f"{one.figures['busy_ms']:.2f} ms",
+            f"{one.figures['alone_ms']:.1f} ms",
+            f"{one.figures['stall_ms']:.0f} ms ({one.figures['collecting_ms']:.0f} ms)",
+            f"{one.peak_mib:.0f} MiB",
+        )
+        for one in results.tasks()
+    ]
+    head = ("tasks", "each", "of the processor", "one alone", "longest stall (collector)", "memory")
+    parts = [_table(head, rows)] if rows else []
+    for one in results.requests():
+        without, adding = one.figures["without_ms"], one.figures["with_ms"]
+        answer = f"{without:.2f} ms without a task, {adding:.2f} ms with one"
+        parts.append(f"An answer of a server took {answer} (median).")
+    return "\n\n".join(parts)
+
+
+def _pages(results: Results) -> str:
+    rows = [
+        (
+            STORES[one.cell.store],
+            f"{one.cell.sizes.stored:,}",
+            *(_asked(one, name) for name in ("page", "data")),
+            one.asked["page"].slowest,
+            "{alone_ms:.2f} ms, {beside_ms:.2f} ms".format_map(one.figures),
+        )
+        for one in results.pages()
+    ]
+    head = ("store", "ended runs", "a page", "the API", "slowest page", "no tabs, ten tabs")
     return _table(head, rows) if rows else ""
 
 

@@ -33,6 +33,7 @@ class Measured:
     last_ms: float | None = None
     error: str | None = None
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def ms_per_step(self) -> float:
@@ -100,6 +101,17 @@ class Results:
 
     def listings(self) -> list[Measured]:
         return [one for one in self.cells if one.cell.shape is Shape.LISTING and one.ok]
+
+    def tasks(self) -> list[Measured]:
+        """Background tasks, by how many they were; the last of each that was measured."""
+        found = {one.cell.sizes.tasks: one for one in self.of(Shape.TASKS, Store.SQLITE)}
+        return [found[tasks] for tasks in sorted(found)]
+
+    def requests(self) -> list[Measured]:
+        return self.of(Shape.REQUESTS, Store.SQLITE)
+
+    def pages(self) -> list[Measured]:
+        return [one for one in self.cells if one.cell.shape is Shape.PAGES and one.ok]
 
     def long_chains(self) -> list[Measured]:
         return [one for one in self.cells if one.cell.shape is Shape.LONG_CHAIN and one.ok]

@@ -28,6 +28,16 @@ MEMORY_GROWTH, TIME_GROWTH = 1.5, 1.3
 PAGE_MS = 50.0
 """Of 50 of 100,000 ended runs, found by whatever there is to find them by."""
 
+TASK_MS, STALL_MS, REQUEST_MS = 0.5, 50.0, 2.0
+"""Of a durable background task with many in flight, of an event loop that runs them, and of the
+difference that adding one makes to an answer."""
+
+JUDGED_TASKS = 1000
+
+SHOWN_MS, TABS_GROWTH = 100.0, 1.2
+"""Of a page of the dashboard, or what the API says of the same, over 100,000 ended runs; and of the
+time in which the application answers with ten of them open."""
+
 JUDGED_STEPS = 1000
 """The ends of a shorter chain are over in milliseconds: what they cost is noise."""
 
@@ -44,7 +54,7 @@ class Verdict:
 
 def judged(results: Results) -> list[Verdict]:
     """Judge what was measured; wishes about something else are left out."""
-    kinds = (_ratios, _round_trips, _maps, _chains, _pages)
+    kinds = (_ratios, _round_trips, _maps, _chains, _pages, _shown, _tasks, _requests)
     return [verdict for kind in kinds for verdict in kind(results)]
 
 
@@ -100,6 +110,42 @@ def _pages(results: Results) -> Iterator[Verdict]:
         what = f"{one.cell.store}, the slowest of all kinds of pages"
         slowest = float(found.slowest.rpartition(": ")[2].removesuffix(" ms"))
         yield Verdict(what, wanted, found.slowest, slowest < PAGE_MS)
+
+
+def _tasks(results: Results) -> Iterator[Verdict]:
+    found = [one for one in results.tasks() if one.cell.sizes.tasks >= JUDGED_TASKS]
+    for one in found:
+        what = f"a background task on SQLite, {one.cell.sizes.tasks:,} of them"
+        cost, stall = one.ms_per_step, one.figures["stall_ms"]
+        yield Verdict(what, f"at most {TASK_MS:g} ms", f"{cost:.2f} ms", cost <= TASK_MS)
+        wanted = f"at most {STALL_MS:g} ms"
+        yield Verdict(f"{what}: longest stall", wanted, f"{stall:.0f} ms", stall <= STALL_MS)
+    if len(found) > 1:
+        small, large = found[0], found[-1]
+        sizes = f"{large.cell.sizes.tasks:,} tasks against {small.cell.sizes.tasks:,}"
+        yield _growth(f"time a task, {sizes}", large.ms_per_step / small.ms_per_step, TIME_GROWTH)
+        yield _growth(f"memory, {sizes}", large.peak_mib / small.peak_mib, TIME_GROWTH)
+
+
+def _requests(results: Results) -> Iterator[Verdict]:
+    for one in results.requests():
+        more = one.figures["with_ms"] - one.figures["without_ms"]
+        what = "an answer that adds a background task, against one that does not, median"
+        wanted = f"at most {REQUEST_MS:g} ms more"
+        yield Verdict(what, wanted, f"{more:.2f} ms more", more <= REQUEST_MS)
+
+
+def _shown(results: Results) -> Iterator[Verdict]:
+    for one in results.pages():
+        store, wanted = one.cell.store, f"less than {SHOWN_MS:g} ms"
+        for name, what in (("page", "page of the dashboard"), ("data", "answer of the API")):
+            slowest = one.asked[name].slowest
+            took = float(slowest.rpartition(": ")[2].removesuffix(" ms"))
+            what = f"{store}, the slowest {what} over {one.cell.sizes.stored:,} runs"
+            yield Verdict(what, wanted, slowest, took < SHOWN_MS)
+        ratio = one.figures["beside_ms"] / one.figures["alone_ms"]
+        what = f"{store}, an answer of the application with ten open tabs against none, median"
+        yield _growth(what, ratio, TABS_GROWTH)
 
 
 def _growth(what: str, ratio: float, most: float) -> Verdict:

@@ -78,17 +78,24 @@ def _names_of(
     signature = task.signature
     if signature is None:
         return [f"argument {number}" for number in range(1, len(args) + 1)]
+    places = signature.parameters
+    if not kwargs and len(args) == len(places) and all(map(_is_plain, places.values())):
+        return places  # the usual call; to bind it costs as much as to write it
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TaskArgumentError(name_of(task.func), _parameter_in(str(error)), str(error)) from None
     names: list[str] = []
-    for parameter in signature.parameters.values():
+    for parameter in places.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             names.extend(f"*{parameter.name}[{n}]" for n in range(len(args) - len(names)))
             break
         names.append(parameter.name)
     return names
+
+
+def _is_plain(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def _parameter_in(message: str) -> str:

@@ -23,7 +23,7 @@ RETRY_AFTER_SECONDS = 5
 class TaskMiddleware:
     """Keeps the promise that a task whose response has been sent will run.
 
-    What a request adds is stored in one go before the first byte of its response, what is added
+    What a request adds is stored before the first byte of its response, what is added
     later (by a stream) before the last one. A response that answers an exception stores nothing:
     FastAPI does not run the tasks of such a request either. Where the store does not take them the
     client gets a 503 instead of the response.
@@ -33,6 +33,9 @@ class TaskMiddleware:
         self.app, self.manager = app, manager
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -47,6 +50,16 @@ class TaskMiddleware:
             current.reset(token)
             tasks.close()
             tasks.discard()
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """No response is to wait for: what is added is stored at once."""
+        tasks = RequestTasks(self.manager, self.manager.core, scope, outer=current.get())
+        tasks.close()
+        token = current.set(tasks)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            current.reset(token)
 
 
 class _Answer:

@@ -23,8 +23,8 @@ from fastapi_taskflow.pools import THREADS, Pools
 from fastapi_taskflow.queues import Lane, LocalQueues
 from fastapi_taskflow.records import status_of
 from fastapi_taskflow.registry import RegisteredTask, TaskRegistry
-from fastapi_taskflow.runner import Body, TaskRunner
-from fastapi_taskflow.storing import create_run, latest_of_key, record_rejection
+from fastapi_taskflow.runner import INTERRUPT_SECONDS, Body, TaskRunner
+from fastapi_taskflow.storing import create_run, latest_of_key, reject
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.engine.client import RunClient
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fastapi_taskflow")
 
-INTERRUPT_SECONDS = 2.0
-"""How long interrupted tasks have to be recorded as such when the application stops."""
+STORED_TOGETHER = 50
+"""Tasks of one request that are stored at the same time: the event loop has others to serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,15 @@ class TaskCore:
             lambda labels: "background" if broker is None else queue_key(broker, labels),
             None if broker is None else self._bound_of,
         )
-        self.endings = Endings(None if chain is None else chain.tell, self._forget)
+        self._facts: dict[str, TaskFacts] = {}
+        tell = None if chain is None else chain.tell
+        self.endings = Endings(tell, self._forget, self._facts.__contains__)
         self.drafts: dict[str, Draft] = {}
         self._drafted: Counter[str] = Counter()
         self.engine: LocalEngine | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._runner: TaskRunner | None = None
         self._unnamed: dict[str, RegisteredTask] = {}
-        self._facts: dict[str, TaskFacts] = {}
         self._early: list[tuple[Draft, tuple[Ready, ...]]] = []
         self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
@@ -111,6 +112,17 @@ class TaskCore:
         if self.broker is not None:
             self.broker.register_task(self._body_for_worker(task), task_name=task.identity)
 
+    def task_of(self, func: Callable[..., Any], *, outlives: bool = False) -> RegisteredTask:
+        """A function as a task; one that ``outlives`` this process is found by another.
+
+        Raises:
+            UnnamedTaskError: Another process is to run it, and could not find it.
+        """
+        task = self.registry.of(func)
+        if task.is_unnamed and self.store.shared:
+            self.registry.check_named(task, outlives=outlives or self.broker is not None)
+        return task
+
     def _body_for_worker(self, task: RegisteredTask) -> Body:
         async def body(payload: Any, context: PipelineContext) -> Any:
             await self.opened_store()
@@ -129,20 +141,34 @@ class TaskCore:
                 that it had taken already.
         """
         store = await self.opened_store()
-        stored = await asyncio.gather(
-            *(self._create(store, draft) for draft in drafts), return_exceptions=True
-        )
         failed: BaseException | None = None
-        for draft, ready in zip(drafts, stored, strict=True):
-            if isinstance(ready, BaseException):
-                self.discard(draft)
-                failed = failed or ready
+        for first in range(0, len(drafts), STORED_TOGETHER):
+            portion = drafts[first : first + STORED_TOGETHER]
+            if isinstance(failed, StoreError):
+                stored: Sequence[tuple[Ready, ...] | BaseException] = [failed] * len(portion)
             else:
-                self._hand_over(draft, ready)
+                stored = await self._create_all(store, portion)
+            for draft, ready in zip(portion, stored, strict=True):
+                if isinstance(ready, BaseException):
+                    self.discard(draft)
+                    failed = failed or ready
+                else:
+                    self._hand_over(draft, ready)
         if isinstance(failed, StoreError):
             raise TaskNotStoredError(str(failed)) from failed
         if failed is not None:
             raise failed
+
+    async def _create_all(
+        self, store: RunStore, drafts: Sequence[Draft]
+    ) -> Sequence[tuple[Ready, ...] | BaseException]:
+        creating = [self._create(store, draft) for draft in drafts]
+        if len(creating) > 1:
+            return await asyncio.gather(*creating, return_exceptions=True)
+        try:
+            return [await creating[0]]
+        except Exception as error:  # noqa: BLE001 - as `gather` does, without a task of its own
+            return [error]
 
     def commit_now(self, draft: Draft) -> None:
         """The same for one task, for callers that cannot wait for the event loop."""
@@ -171,10 +197,10 @@ class TaskCore:
         if self.loop is not None and _is_running(self.loop):
             self.endings.background(self._reject_here(draft, lane))
         else:
-            self.bridge.ask(lambda store: record_rejection(store, draft, lane))
+            self.bridge.ask(lambda store: reject(store, self.plans, lane, draft))
 
     async def _reject_here(self, draft: Draft, lane: Lane) -> None:
-        await record_rejection(await self.opened_store(), draft, lane)
+        await reject(await self.opened_store(), self.plans, lane, draft)
 
     def count_drafts(self, lane: str) -> int:
         """Tasks of a queue that are about to be stored."""
@@ -353,7 +379,9 @@ class TaskCore:
         self.loop = None
         engine, runner = self.engine, self._runner
         if engine is not None and runner is not None:
-            await self._drain(runner)
+            options = self.options
+            patience = options.shutdown_timeout, options.process_shutdown_timeout
+            await runner.drain(self.queues.stop(), *patience)
             await engine.stop()
             await runner.pools.close(0.0 if not runner.going else INTERRUPT_SECONDS)
         self.engine = self._runner = None
@@ -362,22 +390,6 @@ class TaskCore:
         await self.bridge.close()
         if self.chain is not None:
             await self.chain.close()
-
-    async def _drain(self, runner: TaskRunner) -> None:
-        going = list(self.queues.stop())
-        if going:
-            await asyncio.wait(going, timeout=self.options.shutdown_timeout)
-        left = self.options.process_shutdown_timeout - self.options.shutdown_timeout
-        if left > 0 and any(g.task.executor == "process" for g in runner.going.values()):
-            await asyncio.wait(going, timeout=left)
-        for each in list(runner.going.values()):
-            if not each.task.config.requeue_on_interrupt:
-                logger.warning("Task %s (%s) is interrupted.", each.context.task_id, each.task.name)
-                each.interrupt()
-        unfinished = [task for task in going if not task.done()]
-        interrupted = any(each.is_interrupted for each in runner.going.values())
-        if unfinished and interrupted:
-            await asyncio.wait(unfinished, timeout=INTERRUPT_SECONDS)
 
 
 def _is_running(loop: asyncio.AbstractEventLoop) -> bool:

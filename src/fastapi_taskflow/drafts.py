@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from fastapi_taskflow.models import Source, TaskRecord, TaskStatus
@@ -42,6 +43,16 @@ class TaskFacts:
     run_key: str | None = None
     fire_at: float | None = None
 
+    @classmethod
+    def of(
+        cls, task: RegisteredTask, place: Place, tags: Mapping[str, str] | None = None, **more: Any
+    ) -> TaskFacts:
+        """The facts of a call of a task; ``more`` are further ones by name."""
+        place_facts = {"queue": place.queue, "priority": place.priority}
+        return cls(
+            task.identity, task.name, task.executor, tags=dict(tags or {}), **place_facts, **more
+        )
+
     def of_generation(self, generation: int) -> TaskFacts:
         return replace(self, generation=generation)
 
@@ -49,15 +60,35 @@ class TaskFacts:
         """The facts of a task that is run now, whatever it waited for before."""
         return replace(self, run_key=None, fire_at=None)
 
-    def stored(self) -> bytes:
-        """The facts that differ from their defaults, as the meta data of the run."""
+    def kept(self) -> dict[str, Any]:
+        """The facts that differ from their defaults."""
         facts = {name: getattr(self, name) for name in self.__slots__}
         kept = {name: value for name, value in facts.items() if value != _DEFAULTS.get(name)}
         if self.tags:
             kept["tags"] = dict(self.tags)
         else:
             kept.pop("tags", None)
-        return encode(kept, where="options of the task")
+        return kept
+
+    def stored(self) -> bytes:
+        """The same as the meta data of a run."""
+        if self._is_plain:
+            return _stored_plain(self.func, self.name, self.executor, self.queue, self.priority)
+        return encode(self.kept(), where="options of the task")
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nothing but the function and the place say what they are."""
+        named = self.tags or self.key is not None or self.run_key is not None
+        return not named and self.source == "manual" and self.fire_at is None
+
+
+@lru_cache(maxsize=1024)
+def _stored_plain(
+    func: str, name: str, executor: str, queue: str | None, priority: int | None
+) -> bytes:
+    facts = TaskFacts(func, name, executor, queue, priority)
+    return encode(facts.kept(), where="options of the task")
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -78,10 +109,7 @@ def read_facts(meta: bytes) -> TaskFacts:
 
 @dataclass(slots=True)
 class Draft:
-    """A task that is about to be stored; ``context`` are the caller's context variables.
-
-    ``tick`` names a time of a schedule: of one there is only one task.
-    """
+    """A task that is about to be stored; ``context`` are the caller's context variables."""
 
     task: RegisteredTask
     task_id: str
@@ -92,10 +120,9 @@ class Draft:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context: Context | None = None
     delay: float | None = None
-    tick: str | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def new_run(self, plan: Plan, namespace: str, backlog: tuple[str, int] | None) -> NewRun:
+    def new_run(self, plan: Plan, namespace: str) -> NewRun:
         """The run that is stored for it."""
         facts = self.facts
         tags = [f"{name}={value}" for name, value in facts.tags.items()]
@@ -112,8 +139,6 @@ class Draft:
             tags=tuple(tags),
             inputs={-1: self.payload},
             queue=plan.steps[-1].queue,
-            backlog=backlog,
-            tick=self.tick,
             meta=facts.stored(),
         )
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -26,16 +27,30 @@ LOOK_SECONDS = 0.5
 """Ends of tasks that run elsewhere are looked for this often, while somebody waits for them."""
 
 
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """Somebody waits for tasks of which some are ``left``."""
+
+    left: set[str]
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, task_id: str) -> None:
+        self.left.discard(task_id)
+        if not self.left:
+            self.is_over.set()
+
+
 @dataclass(slots=True)
 class Endings:
-    """The ends of tasks in one event loop."""
+    """The ends of tasks in one event loop; ``is_here`` knows those that this process will run."""
 
     tell: Callable[[TaskEvent], None] | None
     forget: Callable[[str], None]
+    is_here: Callable[[str], bool]
     _store: RunStore | None = None
     _runner: TaskRunner | None = None
     _loop: asyncio.AbstractEventLoop | None = None
-    _waiting: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
+    _waiting: dict[str, list[_Wait]] = field(default_factory=dict[str, list["_Wait"]])
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set["asyncio.Task[Any]"])
 
     def open(self, store: RunStore, runner: TaskRunner | None = None) -> None:
@@ -74,9 +89,8 @@ class Endings:
 
     def _end(self, run_id: str, status: RunStatus) -> None:
         self.forget(run_id)
-        waiting = self._waiting.get(run_id)
-        if waiting is not None:
-            waiting.set()
+        for wait in self._waiting.pop(run_id, ()):
+            wait.hear(run_id)
         ended = None if self._runner is None else self._runner.ended.pop(run_id, None)
         if self.tell is None:
             return
@@ -99,35 +113,34 @@ class Endings:
 
     async def wait(self, task_ids: Iterable[str], timeout_seconds: float | None) -> bool:
         """Wait until tasks have ended, at most so long; says whether all of them have."""
-        left = set(task_ids)
-        store = self._store
-        if not left or store is None:
-            return not left
-        events = {task_id: self._waiting.setdefault(task_id, asyncio.Event()) for task_id in left}
+        wait, store = _Wait(set(task_ids)), self._store
+        if not wait.left or store is None:
+            return not wait.left
+        for task_id in wait.left:
+            self._waiting.setdefault(task_id, []).append(wait)
         try:
             async with asyncio.timeout(timeout_seconds):
-                while left:
-                    left -= set(await store.ended_among(list(left)))
-                    if left:
-                        await self._next_end([events[task_id] for task_id in left])
-                        left = {task_id for task_id in left if not events[task_id].is_set()}
+                # Of those that are here the end will be heard, unless it comes from elsewhere.
+                if all(map(self.is_here, wait.left)):
+                    await self._rest(wait)
+                while wait.left:
+                    for task_id in await store.ended_among(list(wait.left)):
+                        wait.hear(task_id)
+                    await self._rest(wait)
+            await asyncio.sleep(0)  # in this turn its queue counts it, too
         except TimeoutError:
             return False
         finally:
-            for task_id in events:
-                self._waiting.pop(task_id, None)
+            for task_id in wait.left:
+                self._waiting[task_id].remove(wait)
+                if not self._waiting[task_id]:
+                    del self._waiting[task_id]
         return True
 
-    async def _next_end(self, events: list[asyncio.Event]) -> None:
-        if len(events) == 1:
-            waits = [asyncio.ensure_future(events[0].wait())]
-        else:
-            waits = [asyncio.ensure_future(event.wait()) for event in events]
-        try:
-            await asyncio.wait(waits, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    async def _rest(self, wait: _Wait) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await wait.is_over.wait()
 
 
 def _event(ended: Ended, run: RunStatus) -> LifecycleEvent:

@@ -97,14 +97,16 @@ class LocalEngine:
     def begin(self) -> None:
         """Begin tasks from now on, first of all those that earlier processes left."""
         dispatcher = self.runtime.dispatcher
-        self.queues.begin = lambda ready: dispatcher.on_message([ready])
+        self.queues.start(lambda ready: dispatcher.on_message([ready]))
         if self.store.shared:
             self._adopting = asyncio.get_running_loop().create_task(self._adopt())
 
     def take(self, batch: Sequence[Ready]) -> None:
-        """Take what the engine says is ready to run."""
+        """Take what the engine says is ready to run, but for what is for a broker's workers."""
         now = time.time()
         for ready in batch:
+            if ready.queue != LOCAL_QUEUE:
+                continue
             self.queues.put(ready, self.executor_of(ready.task), since=now)
 
     def executor_of(self, identity: str) -> Executor:

@@ -43,6 +43,26 @@ class TaskOptionError(ConfigurationError):
         super().__init__(f"Task {func_name!r}: {option}={value!r} cannot be; {rule}.")
 
 
+class ManagerOptionError(ConfigurationError):
+    """A task manager was given an option that cannot work."""
+
+    def __init__(self, option: str, value: object, rule: str) -> None:
+        self.option, self.value = option, value
+        super().__init__(f"{option}={value!r} {rule}.")
+
+
+class UnnamedTaskError(ConfigurationError):
+    """A function was given that no other process could find, to be run in one."""
+
+    def __init__(self, func_name: str) -> None:
+        self.func_name = func_name
+        super().__init__(
+            f"Task {func_name!r} cannot be found by another process: lambdas, functions in "
+            f"functions and methods of objects have no name of their own. Give a function of a "
+            f"module, or register this one with @task_manager.task() where every process does."
+        )
+
+
 class QueueConfigError(ConfigurationError):
     """A queue was given a bound that cannot work, or there is no such queue."""
 
@@ -164,12 +184,14 @@ __all__ = [
     "AuthOptionError",
     "BackendOptionError",
     "LoggerOptionError",
+    "ManagerOptionError",
     "NotShippedError",
     "QueueFullError",
     "TaskArgumentError",
     "TaskStateError",
     "UnknownQueueError",
     "UnknownTaskError",
+    "UnnamedTaskError",
     "UnreadableArgumentsError",
     "WindowError",
 ]

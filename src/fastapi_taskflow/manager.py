@@ -14,6 +14,7 @@ from taskiq import AsyncBroker
 from fastapi_taskflow.arguments import Keys, cipher, encode_call
 from fastapi_taskflow.asgi import TaskMiddleware
 from fastapi_taskflow.backends.base import StoreBackend
+from fastapi_taskflow.checks import check_call, check_key, check_manager
 from fastapi_taskflow.core import CoreOptions, TaskCore
 from fastapi_taskflow.drafts import Draft, TaskFacts, new_task_id
 from fastapi_taskflow.exceptions import QueueFullError
@@ -113,6 +114,13 @@ class TaskManager(Scheduling):
                 )
             )
         self.logger: LoggerChain | None = LoggerChain(observers) if observers else None
+        check_manager(
+            max_concurrent_tasks=max_concurrent_tasks,
+            max_sync_threads=max_sync_threads,
+            max_process_workers=max_process_workers,
+            process_shutdown_timeout=process_shutdown_timeout,
+            shutdown_timeout=shutdown_timeout,
+        )
         config = manager_config(retention_days)
         bounds = dict(queues or {})
         if max_size is not None:
@@ -219,25 +227,14 @@ class TaskManager(Scheduling):
         **kwargs: Any,
     ) -> str:
         """Add a task from anywhere, as `ManagedBackgroundTasks.add_task` does; returns its id."""
-        task = self.core.registry.of(func)
-        options = task.config
-        place = Place(
-            options.queue if queue is None else queue,
-            options.priority if priority is None else priority,
-            options.eager if eager is None else eager,
-        )
-        facts = TaskFacts(
-            task.identity,
-            task.name,
-            task.executor,
-            place.queue,
-            place.priority,
-            dict(tags or {}),
-            idempotency_key,
-        )
+        task = self.core.task_of(func)
+        check_call(task.name, tags=tags, priority=priority, queue=queue, eager=eager)
+        place = Place.of(task.config, queue, priority, eager)
+        facts = TaskFacts.of(task, place, tags, key=idempotency_key)
         payload = encode_call(task, args, kwargs, self.cipher)
         task_id = new_task_id()
         if idempotency_key is not None:
+            check_key("Idempotency key", idempotency_key)
             task_id, generation, exists = self.core.resolve_key(idempotency_key)
             if exists:
                 return task_id

@@ -61,6 +61,9 @@ class TaskOperations:
         if not isinstance(payload, bytes):
             raise TaskGoneError(task_id, "its arguments are not stored any more")
         draft = self._again(task, facts, payload)
+        if replace and facts.key is None:
+            # One original makes one task, however many ask for it at once.
+            draft.task_id = keyed_task_id(store.options.namespace, f"again {task_id}", 0)
         self.core.keep(draft)
         await self.core.commit([draft])
         if replace:
@@ -164,9 +167,13 @@ class TaskOperations:
                 return found
 
 
+_APART = "\x1f"
+"""Between a run key and what tells apart those of tasks that have begun; no run key has it."""
+
+
 def _next_key(run_key: str) -> str:
-    return f"{_plain_key(run_key)}\x00{new_task_id()}"
+    return f"{_plain_key(run_key)}{_APART}{new_task_id()}"
 
 
 def _plain_key(run_key: str | None) -> str:
-    return (run_key or "").partition("\x00")[0]
+    return (run_key or "").partition(_APART)[0]

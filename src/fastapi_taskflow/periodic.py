@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from fastapi_taskflow.exceptions import QueueFullError, TaskOptionError
 from fastapi_taskflow.models import TaskConfig
-from fastapi_taskflow.registry import identity_of, name_of
-from taskiq_flow.exceptions import BacklogFullError, DuplicateTickError
+from fastapi_taskflow.plans import KIND
+from fastapi_taskflow.registry import name_of
+from taskiq_flow.exceptions import DuplicatePipelineError, StorageUnavailableError, StoreError
+from taskiq_flow.scheduling.book import JobBook
+from taskiq_flow.scheduling.drafting import merge
+from taskiq_flow.scheduling.firing import RunMaker
+from taskiq_flow.scheduling.job import CatchUp, Job, JobOptions, JobState, Overlap
+from taskiq_flow.scheduling.keeper import JobKeeper
 from taskiq_flow.scheduling.triggers import (
     CronTrigger,
     IntervalTrigger,
     create_cron_trigger,
     create_interval_trigger,
 )
-from taskiq_flow.storage import BaseStorageAdapter
+from taskiq_flow.scheduling.work import Work
 
 logger = logging.getLogger("fastapi_taskflow.periodic")
 
@@ -31,21 +38,19 @@ DEFAULT_HORIZON: Final = 300.0
 DEFAULT_REFILL_INTERVAL: Final = 150.0
 """The same."""
 
-LOOK_SECONDS: Final = 60.0
-"""The scheduler looks at the clock at least this often: it may be set anew."""
-
-LATE_SECONDS: Final = 60.0
-"""A time that nobody saw coming by longer than this (the process slept) is passed over."""
-
-STARTUP_SECONDS: Final = 10
+STARTUP_SECONDS: Final = 10.0
 """Instances that start within so long of each other run an entry's ``run_on_startup`` once."""
+
+TREATMENT: Final = JobOptions(Overlap.ALLOW, CatchUp.NONE)
+"""What becomes of the times of an entry that says nothing about it."""
 
 
 @dataclass(slots=True)
 class ScheduledEntry:
     """A function with its times; made by ``@task_manager.schedule(…)``.
 
-    ``next_run`` is the next time in UTC, once the scheduler has started.
+    ``job_id`` is what it is called in the store. ``next_run`` is the next time in UTC, once the
+    scheduler has started; None while it is paused.
     """
 
     func: Callable[..., Any]
@@ -55,6 +60,8 @@ class ScheduledEntry:
     run_on_startup: bool = False
     timezone: str = "UTC"
     next_run: datetime | None = None
+    job_id: str = ""
+    options: JobOptions = TREATMENT
     trigger: CronTrigger | IntervalTrigger = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,12 +87,6 @@ class ScheduledEntry:
         return self.config.name or name_of(self.func)
 
     @property
-    def identity(self) -> str:
-        """What the entry is called in the store: the function, and its times."""
-        module = getattr(self.func, "__module__", "")
-        return f"{identity_of(self.func) or f'{module}:{self.name}'} {self.trigger}"
-
-    @property
     def recurring(self) -> bool:
         """Whether it has a further time after each; always, see `TaskManager.schedule_once`."""
         return True
@@ -96,119 +97,83 @@ class ScheduledEntry:
         return datetime.fromtimestamp(next(self.trigger.ticks(after, after)), UTC)
 
 
-Fire: TypeAlias = Callable[[ScheduledEntry, str], Awaitable[object]]
-"""Adds a task. The text names this one time of the entry: of a time there is one task, whichever
-instances add it, and `DuplicateTickError` is raised to the others."""
+class PeriodicScheduler(JobKeeper):
+    """Fires the entries of a manager at their times, each time once among all instances.
 
-
-class PeriodicScheduler:
-    """Fires entries at their times, each time once among all instances on one store.
-
-    Nothing that happens when one is fired ends it: what goes wrong is logged, and the next time
-    comes. There is no catching up: times that passed while no instance ran are left out.
+    Each entry is a job beside the tasks, so it is listed, paused and run at once as the schedules
+    of pipelines are. A manager fires what it has entries of, and nothing else: a job whose entry
+    is in no running program any more rests until it is removed.
     """
 
-    def __init__(self, fire: Fire, storage: BaseStorageAdapter) -> None:
-        self._fire, self._storage = fire, storage
-        self._entries: list[ScheduledEntry] = []
-        self._working: dict[int, asyncio.Task[None]] = {}
-        self._is_running = False
+    def __init__(
+        self,
+        book: JobBook,
+        runs: RunMaker,
+        work_of: Callable[[ScheduledEntry], Work],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(book, runs, self._takes, clock=clock)
+        self._work_of = work_of
+        self._entries: dict[str, ScheduledEntry] = {}
+        self._coming: list[ScheduledEntry] = []
+        self._declaring = asyncio.Lock()
 
     @property
     def entries(self) -> tuple[ScheduledEntry, ...]:
-        return tuple(self._entries)
+        return (*self._entries.values(), *self._coming)
 
     def add(self, entry: ScheduledEntry) -> None:
         """Take an entry; while the scheduler runs it counts from now on."""
-        self._entries.append(entry)
-        if self._is_running:
-            self._begin(entry)
+        self._coming.append(entry)
+        self._service.wake()
 
     async def start(self) -> None:
-        """Begin to fire, in this event loop."""
-        self._is_running = True
-        for entry in self._entries:
-            self._begin(entry)
+        with contextlib.suppress(StoreError, StorageUnavailableError):  # each round tries again
+            await self._declare()
+        await super().start()
 
-    async def stop(self) -> None:
-        """Fire no more; tasks that were added go on."""
-        self._is_running = False
-        working, self._working = list(self._working.values()), {}
-        for task in working:
-            task.cancel()
-        if working:
-            await asyncio.wait(working)
+    async def run_due(self) -> float:
+        await self._declare()
+        next_at = await super().run_due()
+        for job_id, entry in self._entries.items():
+            when = self._rounds.when(job_id)
+            entry.next_run = None if math.isinf(when) else datetime.fromtimestamp(when, UTC)
+        return next_at
 
-    def _begin(self, entry: ScheduledEntry) -> None:
-        if id(entry) not in self._working:
-            self._working[id(entry)] = asyncio.create_task(self._serve(entry))
+    def _takes(self, job: Job) -> bool:
+        return job.kind == KIND and job.job_id in self._entries
 
-    async def _serve(self, entry: ScheduledEntry) -> None:
-        began = time.time()
-        anchor = await self._anchor(entry, began)
-        if entry.run_on_startup and await self._is_first_start(entry):
-            await self._try(entry, f"{entry.identity} startup {began:.6f}")
-        after = began
-        while True:
-            number, at = next(_numbered(entry, anchor, after))
-            entry.next_run = datetime.fromtimestamp(at, UTC)
-            late = await _wait_until(at)
-            after = at
-            if late > LATE_SECONDS:
-                after += late
-                logger.warning("%s was not added at %s: too late.", entry.name, entry.next_run)
-            else:
-                await self._try(entry, f"{entry.identity} {number}")
+    async def _declare(self) -> None:
+        """Store the entries that are not stored yet."""
+        async with self._declaring:
+            while self._coming:
+                entry = self._coming[0]
+                work = self._work_of(entry)
+                draft = _job_of(entry, work, self._clock())
+                job = await self.book.put(draft, work, merge, replace_existing=True)
+                if entry.run_on_startup and not job.paused:
+                    await self._run_at_start(entry)
+                self._entries[entry.job_id] = self._coming.pop(0)
+                self._rounds.forget()
 
-    async def _try(self, entry: ScheduledEntry, tick: str) -> None:
+    async def _run_at_start(self, entry: ScheduledEntry) -> None:
+        first = await self.book.first(entry.job_id, self._clock(), STARTUP_SECONDS)
         try:
-            await self._fire(entry, tick)
-        except DuplicateTickError:
-            logger.debug("Another instance has added %s.", entry.name)
-        except (QueueFullError, BacklogFullError) as error:
-            logger.warning("%s was left out this time: %s", entry.name, error)
-        except Exception:  # whatever it is, the next time comes
-            logger.exception("%s could not be added.", entry.name)
-
-    async def _anchor(self, entry: ScheduledEntry, now: float) -> float:
-        """When the entry was first known here: its intervals count from then, over restarts."""
-        if isinstance(entry.trigger, CronTrigger):
-            return now
-        key = f"since {entry.identity}"
-        try:
-            await self._storage.add(key, round(now, 3))
-            return float(await self._storage.get(key) or now)
-        except Exception:  # any storage; without it the intervals count from this start
-            logger.exception("The beginning of %s is not known.", entry.name)
-            return now
-
-    async def _is_first_start(self, entry: ScheduledEntry) -> bool:
-        try:
-            return await self._storage.add(
-                f"start {entry.identity}", True, ttl_seconds=STARTUP_SECONDS
-            )
-        except Exception:
-            logger.exception("Whether %s was added at this start is not known.", entry.name)
-            return True
+            await self.start_run(entry.job_id, at=first)
+        except (QueueFullError, DuplicatePipelineError) as error:
+            logger.warning("%s was not added at this start: %s", entry.name, error)
 
 
-def _numbered(entry: ScheduledEntry, anchor: float, after: float) -> Iterator[tuple[int, float]]:
-    """The times after a time, each with a number that it has in every process."""
-    match entry.trigger:
-        case CronTrigger() as trigger:
-            for at in trigger.ticks(after, anchor):
-                yield round(at), at
-        case IntervalTrigger(seconds=seconds):
-            for number in count(max(1, int((after - anchor) // seconds))):
-                at = anchor + number * seconds
-                if at > after:
-                    yield number, at
-
-
-async def _wait_until(at: float) -> float:
-    """Wait for a time of the clock; returns by how many seconds it is late then."""
-    while True:
-        left = at - time.time()
-        if left <= 0:
-            return -left
-        await asyncio.sleep(min(left, LOOK_SECONDS))
+def _job_of(entry: ScheduledEntry, work: Work, now: float) -> Job:
+    return Job(
+        job_id=entry.job_id,
+        label=entry.name,
+        pipeline=work.name,
+        trigger=entry.trigger,
+        options=entry.options,
+        work=work.digest,
+        created_at=now,
+        state=JobState(decided_until=now),
+        kind=KIND,
+    )

@@ -20,6 +20,9 @@ KIND = "background"
 LOST_MOST = 8
 """Processes that may die under a task that may be run again, before it counts as the cause."""
 
+MOST_URGENT = 10_000
+"""Priorities beyond this count as this, where a store orders those that wait for a queue."""
+
 NO_CAP_SECONDS = 10 * 365 * 24 * 3600.0
 
 _NEVER_RETRIED = (TaskInterruptedError,)
@@ -32,6 +35,21 @@ class Place:
     queue: str | None = None
     priority: int | None = None
     eager: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        config: TaskConfig,
+        queue: str | None = None,
+        priority: int | None = None,
+        eager: bool | None = False,
+    ) -> Place:
+        """What a call says, and what its task says where that is None."""
+        return cls(
+            config.queue if queue is None else queue,
+            config.priority if priority is None else priority,
+            config.eager if eager is None else eager,
+        )
 
 
 @dataclass(slots=True)
@@ -62,7 +80,7 @@ class Plans:
         self, task: RegisteredTask, place: Place, most: int | None, delay: float | None
     ) -> Plan:
         labels = _labels(place)
-        limits = () if most is None else (Limit(f"queue:{place.queue or 'default'}", most),)
+        limits = () if most is None else (_limit(place, most),)
         queue = self.queue_of(labels)
         work = PlanStep(
             name=task.name,
@@ -85,6 +103,12 @@ class Plans:
                 work,
             )
         return Plan(KIND, steps, Source(len(steps) - 1), inputs=("arguments",), name=task.name)
+
+
+def _limit(place: Place, most: int) -> Limit:
+    """The bound of a queue over all workers, at which the most urgent is the next."""
+    urgency = max(-MOST_URGENT, min(place.priority or 0, MOST_URGENT))
+    return Limit(f"queue:{place.queue or 'default'}", most, priority=urgency)
 
 
 def _labels(place: Place) -> dict[str, Any]:

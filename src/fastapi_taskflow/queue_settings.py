@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi_taskflow.models import QueueConfig
+from taskiq_flow.engine.outage import Outage
 from taskiq_flow.exceptions import StorageUnavailableError, TaskiqFlowError
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.beside import adapter_beside
@@ -33,6 +34,11 @@ class QueueSettings:
         self._watching: asyncio.Task[None] | None = None
         self._unsaved: dict[str, QueueConfig] = {}
         self._saving: asyncio.Lock = asyncio.Lock()
+        self._outage = Outage(
+            logger,
+            "The bounds of queues are neither stored nor read meanwhile: %s",
+            "The bounds of queues are stored and read again.",
+        )
 
     def update(self, name: str, concurrency: Any, max_size: Any) -> dict[str, Any]:
         """Change bounds now, in any thread, and store them soon."""
@@ -98,7 +104,7 @@ class QueueSettings:
                     await self._storage.set(name, bounds)
             except TaskiqFlowError as error:
                 self._unsaved = {**unsaved, **self._unsaved}
-                logger.warning("The bounds of queues are stored later: %s", error)
+                self._outage.begin(error)
 
     async def _load(self) -> None:
         assert self._storage is not None
@@ -114,7 +120,9 @@ class QueueSettings:
                 if config != lane.config:
                     self._core.queues.configure(name, config)
         except TaskiqFlowError as error:
-            logger.warning("The bounds of queues could not be read: %s", error)
+            self._outage.begin(error)
+        else:
+            self._outage.end()
 
 
 def _is_running(loop: asyncio.AbstractEventLoop) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from fastapi_taskflow.exceptions import QueueConfigError
 from fastapi_taskflow.models import Executor, QueueConfig
 from taskiq_flow.engine.routing import labels_of
+from taskiq_flow.model.names import check_name
 from taskiq_flow.model.records import Ready
 
 logger = logging.getLogger("fastapi_taskflow.queues")
@@ -197,6 +198,12 @@ class LocalQueues:
 
     # -- beginning
 
+    def start(self, begin: Begin) -> None:
+        """Begin tasks from now on; what was taken before goes first."""
+        self.begin = begin
+        # Nobody would look by themselves: a task that is known is not taken again.
+        self._look_soon()
+
     def entered(self, run_id: str) -> None:
         """The function of a task is called now."""
         if run_id in self._going:
@@ -279,12 +286,20 @@ class LocalQueues:
         return list(self._tasks)
 
 
+def lane_tag(name: str) -> str:
+    """The tag of the runs of a named queue."""
+    return f"queue:{name}"
+
+
 def check_config(name: str, config: QueueConfig) -> None:
     """Refuse bounds that cannot work.
 
     Raises:
         QueueConfigError: One is neither None nor a whole number from 1 on.
     """
+    if not isinstance(config, QueueConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise QueueConfigError(name, f"{config!r} must be a QueueConfig")
+    check_name("Queue", name)
     bounds: Iterable[tuple[str, Any]] = (
         ("concurrency", config.concurrency),
         ("max_size", config.max_size),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import MethodType, ModuleType
 from typing import Any, get_type_hints
 
-from fastapi_taskflow.exceptions import TaskOptionError
+from fastapi_taskflow.checks import check_function, check_task
+from fastapi_taskflow.exceptions import TaskOptionError, UnnamedTaskError
 from fastapi_taskflow.models import Executor, TaskConfig
+
+logger = logging.getLogger("fastapi_taskflow")
 
 UNNAMED = "fastapi_taskflow:unnamed"
 """Stands in the store for what no other process could find: lambdas, closures, objects."""
@@ -42,7 +47,8 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._by_identity: dict[str, RegisteredTask] = {}
-        self._by_func: dict[int, RegisteredTask] = {}
+        self._by_func: dict[tuple[int, ...], RegisteredTask] = {}
+        self._told_of: set[str] = set()
 
     def register(self, func: Callable[..., Any], config: TaskConfig) -> RegisteredTask:
         """Take a function with its options; the same one again replaces its options.
@@ -55,30 +61,44 @@ class TaskRegistry:
         """
         base = identity_of(func) or f"{_module_of(func)}:{_qualified(func)}"
         identity, number = base, 1
-        while identity in self._by_identity and self._by_identity[identity].func is not func:
+        while identity in self._by_identity and not is_same(self._by_identity[identity].func, func):
             known = self._by_identity[identity].func
-            if "<locals>" not in identity and _found(base) is not known:
-                break  # its module was loaded again
+            is_reloaded = "<locals>" not in identity and _found(base) is not known
+            if is_reloaded and not isinstance(known, MethodType):
+                break
             number += 1
             identity = f"{base}#{number}"
         task = _make(identity, func, config)
-        self._by_identity[identity] = task
-        self._by_func[id(func)] = task
+        self._by_identity[identity] = self._by_func[_key(func)] = task
         return task
 
     def of(self, func: Callable[..., Any]) -> RegisteredTask:
         """The registered form of a function; one that is not registered gets the defaults."""
-        known = self._by_func.get(id(func))
-        if known is not None and known.func is func:
+        known = self._by_func.get(_key(func))
+        if known is not None and is_same(known.func, func):
             return known
         identity = identity_of(func)
         if identity is None:
             return _make(UNNAMED, func, TaskConfig())
         task = self._by_identity.get(identity)
-        if task is None or task.func is not func:
+        if task is None or not is_same(task.func, func):
             task = _make(identity, func, TaskConfig())
-            self._by_identity[identity] = self._by_func[id(func)] = task
+            self._by_identity[identity] = self._by_func[_key(func)] = task
         return task
+
+    def check_named(self, task: RegisteredTask, *, outlives: bool) -> None:
+        """Refuse a function that only this process has, if its task is to ``outlive`` it; else
+        say once that it ends with the process.
+
+        Raises:
+            UnnamedTaskError: It does.
+        """
+        if outlives:
+            raise UnnamedTaskError(task.name)
+        if task.name not in self._told_of:
+            self._told_of.add(task.name)
+            why = "its function has no name by which another one could find it"
+            logger.warning("Task %s ends with this process: %s.", task.name, why)
 
     def get(self, name: str) -> RegisteredTask | None:
         """A task by its identity, its display name or its function's name."""
@@ -89,7 +109,7 @@ class TaskRegistry:
 
     def get_config(self, func: Callable[..., Any] | str) -> TaskConfig | None:
         """The options of a function; None for one that is not registered."""
-        task = self.get(func) if isinstance(func, str) else self._by_func.get(id(func))
+        task = self.get(func) if isinstance(func, str) else self._by_func.get(_key(func))
         return None if task is None else task.config
 
     def find(self, identity: str) -> RegisteredTask | None:
@@ -128,7 +148,19 @@ def identity_of(func: Callable[..., Any]) -> str | None:
     if not isinstance(name, str):
         return None
     identity = f"{_module_of(func)}:{name}"
-    return identity if _found(identity) is func else None
+    found = _found(identity)
+    return identity if found is not None and is_same(found, func) else None
+
+
+def is_same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two are one function; of a method each look makes another object."""
+    return one is other or _key(one) == _key(other)
+
+
+def _key(func: Callable[..., Any]) -> tuple[int, ...]:
+    if isinstance(func, MethodType):
+        return id(func.__self__), id(func.__func__)
+    return (id(func),)
 
 
 def is_async(func: Callable[..., Any]) -> bool:
@@ -149,11 +181,21 @@ def _found(identity: str) -> Callable[..., Any] | None:
     return found if callable(found) else None
 
 
+def _could_be_imported(func: Callable[..., Any]) -> bool:
+    """Whether its module may have it under its name, now or when that is loaded."""
+    name = getattr(func, "__qualname__", None)
+    owner = getattr(func, "__self__", None)
+    is_bound = owner is not None and not isinstance(owner, (type, ModuleType))
+    return isinstance(name, str) and "<" not in name and not is_bound
+
+
 def _module_of(func: Callable[..., Any]) -> str:
     return getattr(func, "__module__", None) or type(func).__module__
 
 
 def _make(identity: str, func: Callable[..., Any], config: TaskConfig) -> RegisteredTask:
+    check_function(func)
+    check_task(name_of(func), config)
     executor: Executor = config.executor or ("async" if is_async(func) else "thread")
     if executor == "async" and not is_async(func):
         raise TaskOptionError(
@@ -163,6 +205,9 @@ def _make(identity: str, func: Callable[..., Any], config: TaskConfig) -> Regist
         raise TaskOptionError(
             name_of(func), "executor", "thread", "an async function needs 'async' or 'process'"
         )
+    if executor == "process" and not _could_be_imported(func):
+        rule = "a process imports its function, so it has to be one of a module"
+        raise TaskOptionError(name_of(func), "executor", "process", rule)
     try:
         signature = inspect.signature(func)
     except (TypeError, ValueError):

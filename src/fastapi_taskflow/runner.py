@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fastapi_taskflow")
 
 Body = Callable[..., Coroutine[Any, Any, Any]]
+
+INTERRUPT_SECONDS = 2.0
+"""How long interrupted tasks have to be recorded as such when the application stops."""
 
 _step: ContextVar[PipelineContext | None] = ContextVar("fastapi_taskflow_step", default=None)
 
@@ -107,6 +110,26 @@ class TaskRunner:
             return await self._run(found, payload, context)
 
         return body
+
+    async def drain(
+        self,
+        going: Sequence[asyncio.Task[None]],
+        patience_seconds: float,
+        process_patience_seconds: float,
+    ) -> None:
+        """Let what runs end, for a while; then interrupt what may not be run twice."""
+        if going:
+            await asyncio.wait(going, timeout=patience_seconds)
+        left = process_patience_seconds - patience_seconds
+        if left > 0 and any(each.task.executor == "process" for each in self.going.values()):
+            await asyncio.wait(going, timeout=left)
+        for each in list(self.going.values()):
+            if not each.task.config.requeue_on_interrupt:
+                logger.warning("Task %s (%s) is interrupted.", each.context.task_id, each.task.name)
+                each.interrupt()
+        unfinished = [task for task in going if not task.done()]
+        if unfinished and any(each.is_interrupted for each in self.going.values()):
+            await asyncio.wait(unfinished, timeout=INTERRUPT_SECONDS)
 
     async def _run(self, task: RegisteredTask, payload: Any, step: PipelineContext) -> Any:
         run_id = step.run_id

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi_taskflow.drafts import Draft, key_name, keyed_task_id
 from fastapi_taskflow.exceptions import QueueFullError
 from fastapi_taskflow.plans import KIND, Plans
-from fastapi_taskflow.queues import Lane
+from fastapi_taskflow.queues import DEFAULT, Lane, lane_tag
 from fastapi_taskflow.records import REJECTED
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError
-from taskiq_flow.model.records import Ready, RunSnapshot, StepKind
+from taskiq_flow.model.records import NewRun, Ready, RunSnapshot, StepKind
 from taskiq_flow.plan import Plan, PlanStep, Source
 from taskiq_flow.stores.base import RunStore
 
@@ -19,40 +19,61 @@ async def create_run(store: RunStore, plans: Plans, lane: Lane, draft: Draft) ->
     Raises:
         QueueFullError: As many of its queue wait as may, in all instances.
         DuplicatePipelineError: Another task waits for its time under the same key.
-        DuplicateTickError: Another instance has added this time of a schedule.
     """
-    plan = plans.of(draft.task, draft.place, draft.delay)
-    is_bound = not draft.place.eager and draft.delay is None
-    most = lane.config.max_size if is_bound else None
-    backlog = None if most is None else (f"queue:{lane.name}", most)
+    new = draft.new_run(plans.of(draft.task, draft.place, draft.delay), store.options.namespace)
     try:
-        return await store.create(draft.new_run(plan, store.options.namespace, backlog))
-    except BacklogFullError as error:
-        lane.rejected += 1
-        await record_rejection(store, draft, lane)
-        raise QueueFullError(lane.name, most or 0, draft.task_id) from error
+        if draft.place.eager or draft.delay is not None:
+            return await store.create(_of_lane(lane, new))
+        return await create_within(store, lane, new)
     except DuplicatePipelineError:
         if draft.facts.run_key is not None:
             raise
         return ()
 
 
-async def record_rejection(store: RunStore, draft: Draft, lane: Lane) -> None:
+async def create_within(store: RunStore, lane: Lane, new: NewRun) -> tuple[Ready, ...]:
+    """Store the run of a task, if its queue has room for it.
+
+    Raises:
+        QueueFullError: As many of its queue wait as may, in all instances.
+    """
+    new, most = _of_lane(lane, new), lane.config.max_size
+    if most is None:
+        return await store.create(new)
+    try:
+        return await store.create(new._replace(backlog=(f"queue:{lane.name}", most)))
+    except BacklogFullError as error:
+        lane.rejected += 1
+        await _record_rejection(store, lane, new)
+        raise QueueFullError(lane.name, most, new.run_id) from error
+
+
+async def reject(store: RunStore, plans: Plans, lane: Lane, draft: Draft) -> None:
     """Leave a record of a task that its queue did not take."""
+    new = draft.new_run(plans.of(draft.task, draft.place), store.options.namespace)
+    await _record_rejection(store, lane, new)
+
+
+async def _record_rejection(store: RunStore, lane: Lane, new: NewRun) -> None:
     # It waits for an event that nobody sends, and not for long: should this process die between
     # the two calls, the run fails by itself.
     never = PlanStep(
-        name=draft.task.name,
-        task=draft.task.identity,
+        name=new.name,
+        task=new.steps[-1].task,
         kind=StepKind.EVENT,
         event="never",
         delay_seconds=1.0,
         queue=KIND,
     )
-    plan = Plan(KIND, (never,), Source(0), ("arguments",), name=draft.task.name)
-    await store.create(draft.new_run(plan, store.options.namespace, None))
+    plan = Plan(KIND, (never,), Source(0), ("arguments",), name=new.name)
+    await store.create(new._replace(steps=plan.records, plan=plan.stored, queue=KIND))
     why = f"{REJECTED}queue {lane.name!r} held {lane.config.max_size} waiting tasks"
-    await store.cancel(draft.task_id, why)
+    await store.cancel(new.run_id, why)
+
+
+def _of_lane(lane: Lane, new: NewRun) -> NewRun:
+    """Let the tasks of a named queue be counted; all others are those of the default one."""
+    return new if lane.name == DEFAULT else new._replace(tags=(*new.tags, lane_tag(lane.name)))
 
 
 async def latest_of_key(store: RunStore, key: str) -> RunSnapshot | None:

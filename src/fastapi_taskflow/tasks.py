@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import BackgroundTasks
+
+from taskiq_flow.exceptions import StoreError
 
 if TYPE_CHECKING:
     from fastapi_taskflow.manager import TaskManager
@@ -78,7 +81,8 @@ class ManagedBackgroundTasks(BackgroundTasks):
             await self._inner()
         await self.task_manager.store_now()
         patience = None if self.task_manager.run_synchronously else AFTER_RESPONSE_SECONDS
-        await self.task_manager.wait(self.task_ids, timeout=patience)
+        with suppress(StoreError):  # the response has been sent: nobody could be told
+            await self.task_manager.wait(self.task_ids, timeout=patience)
 
 
 def managed(manager: TaskManager, background_tasks: BackgroundTasks) -> ManagedBackgroundTasks:

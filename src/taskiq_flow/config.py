@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+A_HUNDRED_YEARS: Final = 100 * 365 * 24 * 3600.0
+"""The longest time for which anything is kept; no database counts to infinity."""
 
 
 class TypeCheck(StrEnum):
@@ -70,7 +73,10 @@ class TaskiqFlowConfig(BaseSettings):
         description="After which a message counts as lost, or 3 x the queue's recent delay.",
     )
     retention_seconds: float = Field(
-        default=7 * 24 * 3600.0, gt=0, description="How long ended runs are kept in a store."
+        default=7 * 24 * 3600.0,
+        gt=0,
+        le=A_HUNDRED_YEARS,
+        description="How long ended runs are kept in a store.",
     )
     retained_runs: int = Field(
         default=1000, ge=1, description="How many ended runs are kept in memory."
@@ -103,7 +109,10 @@ class TaskiqFlowConfig(BaseSettings):
         default=None, description="Database of the key-value storage, any async SQLAlchemy URL."
     )
     storage_ttl_seconds: float | None = Field(
-        default=None, gt=0, description="How long stored values live; else as their adapter says."
+        default=None,
+        gt=0,
+        le=A_HUNDRED_YEARS,
+        description="How long stored values live; else as their adapter says.",
     )
     cache_type: StorageType = Field(
         default=StorageType.AUTO, description="Kind of cache of plain tasks: auto, memory or redis."
@@ -138,7 +147,10 @@ class TaskiqFlowConfig(BaseSettings):
         default=None, description="Signs sessions; else made anew at each start."
     )
     session_seconds: float = Field(
-        default=8 * 3600.0, gt=0, description="How long a login of a browser holds."
+        default=8 * 3600.0,
+        gt=0,
+        le=A_HUNDRED_YEARS,
+        description="How long a login of a browser holds.",
     )
     login_rate: str = Field(
         default="10/minute", description="How often a login may fail, by address and by name."
@@ -173,7 +185,10 @@ class TaskiqFlowConfig(BaseSettings):
         default=100, ge=1, description="How many patterns one WebSocket may subscribe to."
     )
     audit_keep_seconds: float = Field(
-        default=90 * 24 * 3600.0, gt=0, description="How long it is kept who did what."
+        default=90 * 24 * 3600.0,
+        gt=0,
+        le=A_HUNDRED_YEARS,
+        description="How long it is kept who did what.",
     )
     worker_name: str | None = Field(
         default=None, description="What this process is called in lists; else host and pid."

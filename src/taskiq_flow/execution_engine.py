@@ -21,9 +21,9 @@ from taskiq_flow.compile import (
 from taskiq_flow.dataflow import DAG, DAGNode
 from taskiq_flow.engine.program import evaluate
 from taskiq_flow.errors import ErrorHandlingMode, PipelineErrorAggregator
+from taskiq_flow.events import EventType
 from taskiq_flow.exceptions import NoDagError
 from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
-from taskiq_flow.model.records import EventType
 from taskiq_flow.task import PipelineTask
 
 logger = logging.getLogger("taskiq_flow.execution_engine")

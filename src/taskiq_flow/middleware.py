@@ -203,7 +203,7 @@ class _Hooks:
 
 
 def _register_step_task(broker: AsyncBroker) -> None:
-    async def step(slots: Any, context: Context = TaskiqDepends()) -> None:  # noqa: B008 - Taskiq's way
+    async def step(slots: Any = None, context: Context = TaskiqDepends()) -> None:  # noqa: B008 - Taskiq's way
         # By its broker: Taskiq keeps this function for ever, and the engine would stay with it.
         runtime = runtimes[context.broker]
         await runtime.open()

@@ -277,7 +277,7 @@ def step_to_json(step: PlanStep) -> dict[str, Any]:
             if value != getattr(NO_RETRY, name)
         }
     if step.limits:
-        data["limits"] = [[x.key, x.most, x.per_second, x.burst] for x in step.limits]
+        data["limits"] = [[x.key, x.most, x.per_second, x.burst, x.priority] for x in step.limits]
     for name in _PLAIN_FIELDS:
         value = getattr(step, name)
         if value != _DEFAULTS[name]:

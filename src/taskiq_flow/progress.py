@@ -53,7 +53,8 @@ class TaskProgress(HostTaskProgress[Any]):
         total: Number | None = None,
         meta: Any = None,
     ) -> None:
-        if not 0.0 <= progress <= 1.0:  # false for NaN as well
+        is_number = isinstance(progress, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_number or not 0.0 <= progress <= 1.0:  # false for NaN as well
             raise ProgressError("progress", progress, "must be between 0.0 and 1.0")
         facts: dict[str, Any] = {"progress": progress, "current": current, "total": total}
         super().__init__(state=status, meta={} if meta is None else meta, **facts)

@@ -24,9 +24,10 @@ async def send_event(
 ) -> None:
     """Deliver an event to a run, by id or by the name given to it; one that comes early is kept.
 
-    With ``broker`` the next step starts at once. With only ``store`` (or its URL, of the namespace
-    in the settings) no message can be sent: the workers find the step when they look for lost
-    messages, by default within 12 s.
+    With ``broker`` the next step starts at once. With only ``store`` (its URL, of the namespace in
+    the settings) no message can be sent: the workers find the step at their next look, within about
+    a second. Given as an object it says itself when they look for lost messages, by default after
+    10 s: its ``kick_seconds``.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -44,7 +45,7 @@ async def send_event(
         await store.open()
         await deliver_event(store, run_id, name, payload)
     elif store is not None:
-        opened = make_store(store, store_options(TaskiqFlowConfig()))
+        opened = make_store(store, store_options(TaskiqFlowConfig(), sends=False))
         await opened.open()
         try:
             await deliver_event(opened, run_id, name, payload)

@@ -95,7 +95,10 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         del check_interval, with_logs
         limit = timeout if timeout > 0 else None
         run_id = await self._resolve()
-        async with shown(self._client, run_id) if progress else contextlib.nullcontext():
+        if progress:
+            async with shown(self._client, run_id):
+                ended = await self._client.wait(run_id, timeout_seconds=limit)
+        else:
             ended = await self._client.wait(run_id, timeout_seconds=limit)
         if ended is None:
             raise PipelineTimeoutError(

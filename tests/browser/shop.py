@@ -7,6 +7,7 @@ import random
 from taskiq_redis import ListQueueBroker
 
 from taskiq_flow import (
+    AbortPipeline,
     DataflowPipeline,
     Pipeline,
     PipelineContext,
@@ -126,6 +127,14 @@ async def wait(seconds: float, context: PipelineContext) -> None:
     for done in range(100):
         context.progress(done, total=100, message=f"epoch {done} of 100")
         await asyncio.sleep(seconds / 100)
+
+
+@broker.task(task_name="shop:tile")
+async def tile(number: int) -> int:
+    """Ends its run early on: of a hundred thousand, some are done."""
+    if number == 1_500:
+        raise AbortPipeline("enough is seen")
+    return number
 
 
 def catalogue_import() -> DataflowPipeline:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -22,6 +23,7 @@ PAGES = (
     "/audit",
     "/more",
 )
+STEPS, ITEMS = 1_000, 100_000
 MODULE = "import(document.querySelector('script[type=module]').src)"
 # Script, markup, terminal colours, a direction mark, an attribute's end, a template's expression.
 HOSTILE = (
@@ -281,6 +283,110 @@ def test_dead_letters_are_looked_into_and_replayed(page: Page, house: House) -> 
     expect(page.locator(".toast")).to_contain_text("sent again")
 
 
+def test_dead_letters_of_one_kind_of_error_are_discarded_for_good(page: Page, house: House) -> None:
+    shop = house.shop
+    odd = shop.Pipeline(shop.broker, shop.report).with_tags("discarded")
+    run_ids = [house.start(odd, "fail odd"), house.start(odd, "fail even")]
+    run_ids.append(house.start(shop.charge_card().with_tags("discarded"), "bad-1"))
+    for run_id in run_ids:
+        house.ended(run_id)
+    page.goto("/dead-letters?tag=discarded")
+    page.get_by_role("group", name="Kind of error").get_by_role("link", name="RuntimeError").click()
+    expect(page.locator("main tbody tr")).to_have_count(2)
+
+    page.locator(f"tr[data-key='{run_ids[0]}'] .c-name a").click()
+    drawer = page.get_by_role("complementary", name=re.compile("Dead letter"))
+    drawer.get_by_role("button", name="Discard…").click()
+    expect(page.get_by_role("button", name="Keep")).to_be_focused()
+    page.get_by_role("button", name="Discard 1").click()
+    expect(page.locator(".toast")).to_contain_text("1 dead letter was removed")
+    page.get_by_label("Select all on this page").check()
+    page.locator(".bulk").get_by_role("button", name="Discard…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Discard 1").click()
+
+    expect(page.get_by_role("heading", name="No dead letter matches")).to_be_visible()
+    page.goto("/dead-letters?tag=discarded")
+    expect(page.locator("main tbody tr")).to_have_attribute("data-key", run_ids[2])
+
+
+def test_the_runs_of_a_view_are_downloaded(page: Page, house: House, graph_run: str) -> None:
+    page.goto("/runs?tag=nightly")
+
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="Export").click()
+
+    text = caught.value.path().read_text()
+    assert caught.value.suggested_filename.endswith(".csv")
+    assert graph_run in text
+    assert "catalogue_import" in text
+
+
+def test_another_step_of_a_run_is_looked_at_without_losing_the_place(
+    page: Page, graph_run: str
+) -> None:
+    page.goto(f"/runs/{graph_run}")
+    page.evaluate("window.isTheSamePage = true")
+    page.get_by_role("tab", name="Inputs, outputs").click()
+
+    page.locator(".graph--full .node[data-key=feeds]").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("step=feeds#io"))
+    expect(page.locator("#pane-io")).to_contain_text("shop:fetch_feeds")
+    expect(page.locator(".graph--full .node[data-key=feeds]")).to_be_focused()
+    page.locator(".graph--full .node[data-key=fx_rates]").click()
+    expect(page.locator("#pane-io")).to_contain_text("shop:fetch_fx_rates")
+    page.go_back()
+    expect(page.locator("#pane-io")).to_contain_text("shop:fetch_feeds")
+    page.go_back()
+
+    expect(page.locator(".picked")).to_have_count(0)
+    expect(page.locator("#pane-io")).to_be_visible()
+    assert page.evaluate("window.isTheSamePage") is True
+
+
+def test_what_changes_is_said_in_one_line_and_not_oftener_than_every_ten_seconds(
+    page: Page, house: House
+) -> None:
+    run_id = house.start(house.shop.order_placed(), "maria")
+    page.goto(f"/runs/{run_id}")
+    expect(page.locator(".graph--full .node.is-event")).to_have_count(1)
+    line = page.locator("#spoken")
+    expect(line).to_have_attribute("role", "status")
+
+    house.ask(house.operations.send_event(run_id, "order.approved", actor="test"))
+
+    expect(line).to_have_text("order_placed is completed, 4 of 4 steps ended", timeout=20_000)
+    page.goto("/more")
+    page.clock.install()
+
+    page.evaluate(f"{MODULE}.then((flow) => flow.speak('one'))")
+    page.clock.run_for(10)
+    expect(line).to_have_text("one")
+    page.evaluate(f"{MODULE}.then((flow) => {{ flow.speak('two'); flow.speak('three'); }})")
+    page.clock.run_for(9_000)
+    assert line.text_content() == "one"
+    page.clock.run_for(1_100)
+
+    expect(line).to_have_text("three")
+
+
+def test_a_part_that_is_late_has_its_place_held_and_fills_it(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskiq_flow.dashboard.views.PATIENCE_SECONDS", 0.0)
+    page.route(re.compile("region=tiles"), lambda route: None)
+    page.goto("/?span=1h")
+
+    expect(page.locator("[data-live=tiles] .skeleton").first).to_be_visible()
+    expect(page.locator("[data-live=tiles]")).to_have_attribute("aria-busy", "true")
+    expect(page.locator(".chart .lineup")).to_have_count(1)
+    page.unroute(re.compile("region=tiles"))
+    page.reload()
+
+    expect(page.locator(".tile")).to_have_count(5)
+    expect(page.locator("[data-loading]")).to_have_count(0)
+
+
 def test_a_schedule_is_paused_taken_up_and_run_at_once(page: Page, house: House) -> None:
     house.schedule(house.shop.charge_card(), "30 2 * * *", "visa-7", job_id="nightly")
     page.goto("/schedules")
@@ -426,3 +532,73 @@ def test_patching_keeps_inserts_removes_and_moves_nodes_by_their_key(page: Page)
     )
 
     assert kept == ["c,n,a", True, "CnA", "typed", True]
+
+
+def weight(page: Page, path: str) -> dict[str, Any]:
+    """Open a page; its bytes, its nodes, and the seconds from the first byte to the layout."""
+    answer = page.goto(path)
+    assert answer is not None
+    facts: dict[str, Any] = page.evaluate(
+        """() => {
+          document.body.getBoundingClientRect();  // waits for the layout
+          return {
+            nodes: document.getElementsByTagName("*").length,
+            // Not from its navigation entry, which a page need not have kept.
+            seconds: (Date.now() - performance.timing.responseStart) / 1000,
+          };
+        }"""
+    )
+    found = {"bytes": len(answer.body()), **facts}
+    print(path.partition("?")[2] or "page", found)
+    return found
+
+
+def test_a_graph_of_a_thousand_steps_is_readable_and_light(page: Page, house: House) -> None:
+    shop = house.shop
+    pipeline = shop.Pipeline(shop.broker, shop.quote).with_name("wide")
+    pipeline.wait_for("go", timeout=600).group([shop.ship] * (STEPS - 3))
+    run_id = house.start(pipeline, "jo")
+
+    whole = weight(page, f"/runs/{run_id}")
+    nodes = page.locator(".graph--full .node")
+    assert nodes.count() <= 60
+    group = page.get_by_role("link", name=re.compile("^Group of 99"))
+    expect(group).to_be_visible()
+    group.click()
+    # Too many to be drawn: the list comes instead, page by page, and the group can be closed.
+    expect(page.get_by_text("are more than a drawing helps with")).to_be_visible()
+    expect(page.locator(".steplist > li")).to_have_count(120)
+    page.get_by_role("link", name="After").click()
+    expect(page.get_by_text(re.compile("Steps 121 to 240 of"))).to_be_visible()
+    page.get_by_role("link", name=re.compile("^Close the group")).click()
+    expect(nodes.first).to_be_visible()
+    assert nodes.count() <= 60
+    house.ask(house.operations.cancel(run_id, actor="test"))
+
+    assert whole["bytes"] < 200_000
+    assert whole["nodes"] < 4_000
+    assert whole["seconds"] < 5
+
+
+def test_a_map_of_100000_items_is_a_strip_of_few_paths_and_opens_anywhere(
+    page: Page, house: House
+) -> None:
+    shop = house.shop
+    pipeline = shop.Pipeline(shop.broker).map(shop.tile, max_parallel=4).with_name("tiles")
+    run_id = house.start(pipeline, list(range(ITEMS)))
+    house.ended(run_id)
+
+    whole = weight(page, f"/runs/{run_id}")
+    node = page.locator(".graph--full .node")
+    expect(node).to_contain_text("of 100,000")
+    assert node.locator("path[class^=h]").count() <= 7
+    drawer = weight(page, f"/runs/{run_id}?items=tile&start={ITEMS - 10}")
+    expect(page.locator(".items li")).to_have_count(10)
+    expect(page.locator(".items li").last).to_contain_text("99,999")
+    assert page.locator(".strip--big path").count() <= 7
+
+    assert whole["bytes"] < 100_000
+    assert drawer["bytes"] < 120_000
+    assert whole["nodes"] < 1_000
+    assert drawer["nodes"] < 1_500
+    assert max(whole["seconds"], drawer["seconds"]) < 5

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskiq_flow.engine.results import RunResults
-from taskiq_flow.model.records import EventType, RunStatus
+from taskiq_flow.events import EventType
+from taskiq_flow.model.records import RunStatus
 from taskiq_flow.stores.base import RunStore, StoreOptions
 from taskiq_flow.stores.factory import make_store
 

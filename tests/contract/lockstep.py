@@ -53,6 +53,7 @@ QUEUES = (QUEUE, "other")
 LIMITS = (
     (),
     (Limit("one", most=1),),
+    (Limit("one", most=1, priority=3),),
     (Limit("two", most=2), Limit("rate", per_second=0.5, burst=2)),
 )
 # Parts of seconds that a float holds exactly: the stores must agree to the last digit.

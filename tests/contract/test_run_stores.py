@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from taskiq_flow.exceptions import DuplicateTickError
-from taskiq_flow.stores import memory_listing, redis
+from taskiq_flow.model.records import RunFilter
+from taskiq_flow.stores import memory_listing, redis, redis_listings
 from taskiq_flow.stores.base import TICK_SECONDS, RunStore, StoreOptions
 from taskiq_flow.stores.memory import MemoryRunStore
 from taskiq_flow.stores.redis import RedisRunStore
@@ -87,16 +88,25 @@ class TestManyInRedis(CountContract):
     async def bench(
         self, redis_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> AsyncIterator[StoreBench]:
-        script = redis.SCRIPT.replace(b"20000", b"1").replace(b"ZINTERCARD", b"ZOLDER")
-        script = script.replace(b"looked < 5000", b"looked < 1").replace(
-            b"most = 5000", b"most = 1"
-        )
-        monkeypatch.setattr(redis, "SCRIPT", script)
-        monkeypatch.setattr(redis, "SCRIPT_HASH", sha1(script, usedforsecurity=False).hexdigest())
+        make_script_look_at(monkeypatch, b"1, 1, 3, 1")
+        use_script(monkeypatch, redis.SCRIPT.replace(b"ZINTERCARD", b"ZOLDER"))
         async with StoreBench(
             lambda options, clock: RedisRunStore(redis_url, options, clock=clock)
         ) as bench:
             yield bench
+
+
+def make_script_look_at(monkeypatch: pytest.MonkeyPatch, numbers: bytes) -> None:
+    """Let the script look at fewer runs in a call than it does."""
+    before = b"LOOKED, SORTED, BATCH, NAMES = "
+    script = redis.SCRIPT.replace(before + b"1000, 2000, 100, 1000", before + numbers)
+    assert script != redis.SCRIPT
+    use_script(monkeypatch, script)
+
+
+def use_script(monkeypatch: pytest.MonkeyPatch, script: bytes) -> None:
+    monkeypatch.setattr(redis, "SCRIPT", script)
+    monkeypatch.setattr(redis, "SCRIPT_HASH", sha1(script, usedforsecurity=False).hexdigest())
 
 
 class TestRetentionInMemory:
@@ -160,3 +170,44 @@ async def test_a_tick_is_forgotten_when_it_cannot_come_again(
 
         assert await bench.store.get(first.run_id) is None
         await bench.create(step("a"), tick="t")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.postgres),
+        pytest.param("redis", marks=pytest.mark.redis),
+    ],
+)
+async def test_a_page_that_has_looked_at_enough_comes_short_and_says_where_to_go_on(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What two long indexes have in common may be nothing: no page looks through all of it."""
+    monkeypatch.setattr(listings, "LOOKED_MOST", 2)
+    monkeypatch.setattr(redis_listings, "CALLS_MOST", 1)
+    make_script_look_at(monkeypatch, b"1, 1, 2, 1")
+
+    def make(options: StoreOptions, clock: ManualClock) -> RunStore:
+        if kind == "redis":
+            return RedisRunStore(request.getfixturevalue("redis_url"), options, clock=clock)
+        url = f"sqlite:///{tmp_path / 'runs.db'}"
+        if kind == "postgres":
+            url = str(request.getfixturevalue("postgres_url"))
+        return SqlRunStore(url, options, clock=clock)
+
+    async with StoreBench(make) as bench:
+        both = await bench.create(step("a"), kind="even", tags=("odd",))
+        bench.clock.advance(1.0)  # else the order of their ids decides
+        for number in range(8):
+            facts = {"tags": ("odd",)} if number % 2 else {"kind": "even"}
+            await bench.create(step("a"), **facts)
+        which = RunFilter(kind="even", tag="odd")
+        page = await bench.store.list_runs(which)
+        pages = [[run.run_id for run in page.runs]]
+        while page.cursor is not None:
+            page = await bench.store.list_runs(which, cursor=page.cursor)
+            pages.append([run.run_id for run in page.runs])
+
+    assert pages[0] == []
+    assert [run_id for page in pages for run_id in page] == [both.run_id]

@@ -1,8 +1,10 @@
 """Every storage adapter, and every wrapper of one, keeps the contract that users can run too."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -17,6 +19,7 @@ from taskiq_flow.storage import (
 )
 from taskiq_flow.storage.beside import adapter_beside
 from taskiq_flow.testing import StorageAdapterContract
+from tests.support.tree import ROOT
 
 
 class Atomic(StorageAdapterContract):
@@ -105,6 +108,21 @@ class TestBesideRunsInRedis(Atomic):
             yield adapter
             for key in await adapter.keys():
                 await adapter.delete(key)
+
+
+class TestOfOnesOwn(StorageAdapterContract):
+    """The one that the documents show."""
+
+    @pytest.fixture
+    async def adapter(self) -> AsyncIterator[BaseStorageAdapter]:
+        page = (ROOT / "docs/how-to/storage.md").read_text(encoding="utf-8")
+        (shown,) = re.findall(
+            r"```python\n((?:(?!```).)*class MappingAdapter.*?)```", page, flags=re.DOTALL
+        )
+        names: dict[str, Any] = {}
+        exec(shown, names)
+        async with names["MappingAdapter"]({}) as adapter:
+            yield adapter
 
 
 class TestEncryptedAndPrefixed(Atomic):

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
+from taskiq import InMemoryBroker
 
 from fastapi_taskflow.exceptions import (
     QueueConfigError,
@@ -27,8 +28,11 @@ from fastapi_taskflow.exceptions import (
 from fastapi_taskflow.loggers import InMemoryLogger
 from fastapi_taskflow.manager import TaskManager
 from fastapi_taskflow.models import QueueConfig, TaskStatus
+from fastapi_taskflow.queues import STARTING_MOST
 from fastapi_taskflow.runner import task_progress
+from fastapi_taskflow.settings import url_of
 from fastapi_taskflow.task_log import task_log
+from taskiq_flow import PipelineMiddleware
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -168,6 +172,18 @@ async def test_an_attempt_that_takes_too_long_fails(manager: TaskManager) -> Non
     assert record.error == "Task 'hang' took longer than its timeout of 0.05 s."
 
 
+async def test_a_sync_task_that_raises_what_no_future_can_hold_fails() -> None:
+    async with TaskManager(snapshot_db="memory://") as manager:
+
+        @manager.task()
+        def work() -> None:
+            next(iter(()))
+
+        (record,) = await ended(manager, manager.add_task(work))
+
+    assert (record.status, record.error) == ("failed", "task 'work' raised StopIteration")
+
+
 async def test_sys_exit_ends_the_task_and_nothing_else(manager: TaskManager) -> None:
     @manager.task()
     async def leave() -> None:
@@ -262,6 +278,52 @@ async def test_a_high_priority_task_behind_twenty_low_ones_runs_next(place: str)
 
     assert order[:3] == ["low0", "high", "low1"]
     assert order[3:] == [f"low{n}" for n in range(2, 20)]
+
+
+async def test_priorities_hold_on_a_broker_too_for_a_queue_with_a_bound(place: str) -> None:
+    order: list[str] = []
+    go_on, all_wait = asyncio.Event(), asyncio.Event()
+    broker = InMemoryBroker()
+    broker.add_middlewares(PipelineMiddleware(store=url_of(place)))
+    queues = {"mail": QueueConfig(concurrency=1)}
+    async with TaskManager(broker=broker, queues=queues) as manager:
+
+        @manager.task(queue="mail")
+        async def work(name: str) -> None:
+            order.append(name)
+            await go_on.wait()
+
+        @manager.task()
+        async def last() -> None:
+            all_wait.set()
+
+        ids = [manager.add_task(work, "first")]
+        await until(lambda: order)
+        ids += [manager.add_task(work, name, priority=n) for n, name in enumerate("dcba", 1)]
+        ids += [manager.add_task(work, name, priority=9) for name in ("high", "next")]
+        ids.append(manager.add_task(last))
+        await all_wait.wait()
+        go_on.set()
+        await ended(manager, *ids)
+    await broker.shutdown()
+
+    assert order == ["first", "high", "next", "a", "b", "c", "d"]
+
+
+async def test_tasks_that_wait_inside_keep_no_others_from_beginning() -> None:
+    inside: list[int] = []
+    go_on = asyncio.Event()
+    async with TaskManager(snapshot_db="memory://") as manager:
+
+        @manager.task()
+        async def work(number: int) -> None:
+            inside.append(number)
+            await go_on.wait()
+
+        ids = [manager.add_task(work, number) for number in range(2 * STARTING_MOST)]
+        await until(lambda: len(inside) == 2 * STARTING_MOST)
+        go_on.set()
+        await ended(manager, *ids)
 
 
 async def test_sync_tasks_share_the_threads_by_priority_too(place: str) -> None:
@@ -399,6 +461,25 @@ async def test_a_failed_task_is_run_again_with_all_that_it_had(place: str) -> No
             await manager.retry("nothing")
 
 
+async def test_two_who_run_a_failed_task_again_at_once_run_it_once(manager: TaskManager) -> None:
+    ran: list[int] = []
+
+    @manager.task()
+    async def charge() -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            raise ValueError
+
+    task_id = manager.add_task(charge)
+    await ended(manager, task_id)
+    made = await asyncio.gather(*(manager.retry(task_id) for _ in range(3)), return_exceptions=True)
+    records = [each for each in made if not isinstance(each, TaskGoneError)]
+    await ended(manager, *(record.task_id for record in records))
+
+    assert len({record.task_id for record in records}) == 1
+    assert len(ran) == 2
+
+
 async def test_encrypted_arguments_are_read_with_the_old_key_and_written_with_the_new_one(
     tmp_path: Path,
 ) -> None:
@@ -452,6 +533,21 @@ async def test_tasks_of_an_earlier_process_run_when_the_next_one_starts(tmp_path
     assert got == [User(name="Ann")]
     assert record.tags == {"tenant": "a"}
     assert record.status is TaskStatus.SUCCESS
+
+
+@pytest.mark.parametrize("broker", [None, InMemoryBroker()], ids=["here", "broker"])
+async def test_a_task_that_is_added_before_the_start_runs_when_it_has_started(
+    broker: InMemoryBroker | None,
+) -> None:
+    place = "memory://" if broker is None else None
+    manager = TaskManager(snapshot_db=place, broker=broker)
+    manager.task()(sys.intern)
+
+    task_id = manager.add_task(sys.intern, "early")
+
+    async with manager:
+        (record,) = await ended(manager, task_id)
+    assert record.result == "early"
 
 
 async def test_what_runs_when_the_application_stops_is_interrupted_or_run_again(
@@ -525,9 +621,11 @@ async def test_a_task_sees_the_context_variables_of_who_added_it(manager: TaskMa
     trace.set("abc")
     ids = [manager.add_task(look), manager.add_task(look_in_thread)]
     trace.set("other")
+    ids.append(manager.add_task(look))
+    trace.set("none of them")
     await ended(manager, *ids)
 
-    assert seen == ["abc", "abc"]
+    assert sorted(seen) == ["abc", "abc", "other"]
 
 
 async def test_a_task_that_waits_for_its_time_is_listed_replaced_and_cancelled(

@@ -1,14 +1,15 @@
 """Background tasks in FastAPI applications: how routes get them, and what a response promises."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
@@ -115,6 +116,25 @@ def test_applications_each_have_their_own_manager_and_others_have_fastapis_tasks
 
     assert (one.got, other.got) == (["here"], ["here", "here"])
     assert kinds == [BackgroundTasks]
+
+
+def test_a_web_socket_stores_its_tasks_at_once() -> None:
+    desk = Desk(snapshot_db="memory://")
+    desk.manager.install(desk.app)
+
+    @desk.app.websocket("/talk")
+    async def talk(socket: WebSocket, bt: BackgroundTasks) -> None:
+        await socket.accept()
+        await socket.send_text(bt.add_task(desk.note, "said"))  # type: ignore[func-returns-value]
+        await socket.receive_text()
+
+    with TestClient(desk.app) as client, client.websocket_connect("/talk") as socket:
+        task_id = socket.receive_text()
+        assert client.portal is not None
+        assert client.portal.call(desk.manager.wait, [task_id], 20)
+        socket.send_text("enough")
+
+    assert desk.got == ["said"]
 
 
 def test_an_application_with_a_lifespan_of_its_own_keeps_it_and_its_state() -> None:
@@ -224,10 +244,9 @@ def test_a_task_is_stored_before_the_first_byte_of_its_response(tmp_path: Path) 
     assert stored == [1, 2]
 
 
-def test_a_task_that_cannot_be_stored_turns_the_response_into_a_503(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = Desk(snapshot_db=str(tmp_path / "tasks.db"))
+def test_a_task_that_cannot_be_stored_turns_the_response_into_a_503(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.db"
+    desk = Desk(snapshot_db=str(file))
     desk.manager.install(desk.app)
 
     @desk.app.post("/")
@@ -235,13 +254,16 @@ def test_a_task_that_cannot_be_stored_turns_the_response_into_a_503(
         bt.add_task(desk.note, "never")
         return "done"
 
-    async def refuse(drafts: Any) -> None:
-        raise TaskNotStoredError("the disk is full")
-
     with TestClient(desk.app) as client:
-        monkeypatch.setattr(desk.manager.core, "commit", refuse)
-        answer = client.post("/")
+        with closing(sqlite3.connect(file)) as vandal:
+            vandal.execute("ALTER TABLE taskiq_flow_run RENAME TO taskiq_flow_away")
+            answer = client.post("/")
+            with pytest.raises(TaskNotStoredError):
+                desk.manager.add_task(desk.note, "never")
+            vandal.execute("ALTER TABLE taskiq_flow_away RENAME TO taskiq_flow_run")
+        assert client.post("/").status_code == 200
 
+    assert desk.got == ["never"]
     assert answer.status_code == 503
     assert answer.json() == {"detail": "The background tasks of this request could not be stored."}
 

@@ -1,10 +1,12 @@
 """Metrics say what ran, for how long, how often again, and what waits."""
 
 import asyncio
+import re
 import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -17,6 +19,7 @@ from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.metrics import MetricsCollector, MetricsMiddleware
 from taskiq_flow.metrics.collector import Reader
 from taskiq_flow.metrics.exporters.prometheus import get_metrics_endpoint, metrics_text
+from taskiq_flow.metrics.middleware import PORTS
 from taskiq_flow.metrics.sampling import Sampler
 from taskiq_flow.model.records import Address, Grant
 from taskiq_flow.scheduling import PipelineScheduler
@@ -225,7 +228,11 @@ async def test_an_endpoint_of_fastapi_shows_the_numbers(collector: MetricsCollec
     assert "taskiq_flow_worker_memory_usage_bytes" in answer.text
 
 
-async def test_processes_beside_each_other_serve_each_on_a_port_of_its_own() -> None:
+async def test_processes_beside_each_other_serve_each_on_a_port_of_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where each serves is read from its log: any of the next ports may be somebody else's."""
+    caplog.set_level("INFO", "taskiq_flow.metrics")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         brokers = []
@@ -237,17 +244,17 @@ async def test_processes_beside_each_other_serve_each_on_a_port_of_its_own() -> 
             await broker.startup()
             brokers.append(broker)
 
-        served = [
-            await asyncio.to_thread(read, f"http://127.0.0.1:{port + number}/metrics")
-            for number in (1, 2)
-        ]
+        urls = re.findall(r"served at (\S+)", caplog.text)
+        served = [await asyncio.to_thread(read, url) for url in urls]
 
         for broker in brokers:
             await broker.shutdown()
 
     assert ["_total 1.0" in served[0], "_total 2.0" in served[1]] == [True, True]
+    assert len(urls) == len(set(urls)) == 2
+    assert all(port < urlsplit(url).port < port + PORTS for url in urls)
     with pytest.raises(OSError, match="refused"):
-        await asyncio.to_thread(read, f"http://127.0.0.1:{port + 1}/metrics")
+        await asyncio.to_thread(read, urls[0])
 
 
 def test_a_port_that_is_none_is_refused() -> None:

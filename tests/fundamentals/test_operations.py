@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from taskiq_flow.operations import (
     LetterQuery,
     Operations,
     RunQuery,
+    letters,
 )
 from taskiq_flow.plan import load_plan
 from taskiq_flow.task import PipelineTask
@@ -129,10 +130,10 @@ async def test_items_of_a_map_are_shown_by_page(flow: Flow) -> None:
 
     assert [item.number for item in page.items] == [2, 3, 4]
     assert [item.state for item in page.items] == [
-        ItemState.DONE, ItemState.DROPPED, ItemState.DONE,
+        ItemState.DONE, ItemState.FAILED, ItemState.DONE,
     ]  # fmt: skip
     assert [item.given.value for item in page.items if item.given] == [2, 3, 4]
-    assert [cell.done for cell in heat.cells] == [2, 2, 2]
+    assert [(cell.done, cell.failed) for cell in heat.cells] == [(2, 0), (1, 1), (2, 0)]
     with pytest.raises(OperationError, match="only a map"):
         await flow.operations.items(task.task_id, "load")
     with pytest.raises(UnknownStepError):
@@ -176,7 +177,11 @@ async def test_a_retry_without_a_broker_is_made_and_says_who_goes_on(flow: Flow)
 
     assert made.run_id == again.run_id
     assert made.run_id is not None
-    assert made.note is None if flow.operations.can_send else "within 12 s" in (made.note or "")
+    assert (
+        made.note is None
+        if flow.operations.can_send
+        else "within some seconds" in (made.note or "")
+    )
     retry = await flow.operations.run(made.run_id)
     assert retry.retry_of == task.task_id
     assert [step.is_taken_over for step in retry.steps] == [True, True, False]
@@ -317,6 +322,31 @@ async def test_everything_is_run_anew_only_when_that_is_asked_for(local: Flow) -
     async with aclosing(local.operations.follow(made.run_id)) as events:
         started = [event.step async for event, _ in events if event.type == "step_started"]
     assert started == ["load", "double", "total"]
+
+
+async def test_a_page_of_dead_letters_looks_into_some_of_them_and_says_where_to_go_on(
+    local: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No index says which task failed: a page that found none among thousands would take long."""
+    monkeypatch.setattr(letters, "LOOKED_MOST", 2)
+    local.failures_left = 3
+    runs = [await local.run() for _ in range(3)]
+
+    page = await local.operations.dead_letters(LetterQuery(task="ops:none"), limit=1)
+    rest = await local.operations.dead_letters(limit=1, cursor=page.cursor)
+
+    assert page.letters == ()
+    assert [letter.run_id for letter in rest.letters] == [runs[0].task_id]
+
+
+async def test_what_two_fields_narrow_is_counted_up_to_a_number(local: Flow) -> None:
+    local.failures_left = 3
+    runs = [await local.run() for _ in range(3)]
+    kind = (await local.operations.summary(runs[0].task_id)).kind
+    failed = RunQuery(status=RunStatus.FAILED)
+
+    assert await local.operations.count(replace(failed, kind=kind), at_most=2) == 2
+    assert await local.operations.count(failed, at_most=2) == 3, "an index knows how many these are"
 
 
 async def test_attempts_and_pauses_are_bars_of_the_timeline(broker: InMemoryBroker) -> None:

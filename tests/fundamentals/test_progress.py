@@ -37,8 +37,8 @@ async def broker() -> AsyncIterator[InMemoryBroker]:
 # --- the record
 
 
-@pytest.mark.parametrize("progress", [-0.1, 1.1, float("nan"), float("inf")])
-def test_progress_is_between_nothing_and_all(progress: float) -> None:
+@pytest.mark.parametrize("progress", [-0.1, 1.1, float("nan"), float("inf"), "0.5", None])
+def test_progress_is_between_nothing_and_all(progress: Any) -> None:
     with pytest.raises(ProgressError, match=r"must be between 0\.0 and 1\.0"):
         TaskProgress(progress)
 

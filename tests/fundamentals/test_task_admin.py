@@ -275,13 +275,13 @@ async def test_failed_and_rejected_tasks_of_a_window_are_run_again(app: App) -> 
         app.manager.update_queue_config("mails", concurrency=1, max_size=1)
         going = app.manager.add_task(wait, queue="mails")
         await app.until(going, TaskStatus.RUNNING)
-        app.manager.add_task(send_mail, "first")
+        first = app.manager.add_task(send_mail, "first")
         with pytest.raises(QueueFullError) as refused:
             app.manager.add_task(send_mail, "second")
         rejected = refused.value.task_id
         await app.until(rejected, TaskStatus.REJECTED)
         Bank.opens.set()
-        await app.ended(going)
+        await app.ended(going, first)
 
         other = (await client.post("/tasks/retry-failed?func_name=wait&since=1h")).json()
         answer = (await client.post("/tasks/retry-failed?since=7d")).json()
@@ -347,6 +347,62 @@ async def test_a_queue_is_changed_in_what_is_named_and_keeps_the_rest(app: App) 
     assert set(listed) == {"default", "mails"}
 
 
+async def test_queues_show_what_waits_and_runs_of_them_on_all_instances(tmp_path: Path) -> None:
+    Bank.opens = asyncio.Event()
+    first, second = (App(snapshot_db=str(tmp_path / "tasks.db")) for _ in range(2))
+    async with first.manager, second.running() as client:
+        ids = [first.manager.add_task(wait, queue="mails") for _ in range(6)]
+        ids.append(first.manager.add_task(wait))
+        for task_id in (ids[0], ids[1], ids[-1]):
+            await first.until(task_id, TaskStatus.RUNNING)
+
+        listed = {queue["name"]: queue for queue in (await client.get("/tasks/queues")).json()}
+        changed = (await client.patch("/tasks/queues/mails", json={"max_size": 9})).json()
+        Bank.opens.set()
+        await first.ended(*ids)
+        after = {queue["name"]: queue for queue in (await client.get("/tasks/queues")).json()}
+
+    default, mails = listed["default"], listed["mails"]
+    assert (default["pending"], default["running"]) == (0, 1)
+    assert mails["pending"] + mails["running"] == 6
+    # Each instance runs two; the second takes some of the first one's when it starts.
+    assert mails["running"] in range(2, 5)
+    assert changed["pending"] + changed["running"] == 6
+    assert {(queue["pending"], queue["running"]) for queue in after.values()} == {(0, 0)}
+
+
+async def test_what_was_refused_is_in_the_audit_with_the_reason(app: App) -> None:
+    async with app.running() as client:
+        task_id = await app.run(send_mail, "a@b.c")
+        answers = [
+            await client.post(f"/tasks/{task_id}/retry"),
+            await client.post(f"/tasks/{task_id}/cancel"),
+            await client.post("/tasks/nobody/cancel"),
+            await client.post("/tasks/retry-failed?since=soon"),
+            await client.patch("/tasks/queues/nowhere", json={"concurrency": 8}),
+        ]
+        audit = (await client.get("/tasks/audit")).json()
+
+    assert [answer.status_code for answer in answers] == [400, 400, 404, 400, 404]
+    assert [(entry["action"], entry["task_id"], entry["detail"]["ok"]) for entry in audit] == [
+        ("change_queue", "nowhere", False),
+        ("retry_failed", "*", False),
+        ("cancel", "nobody", False),
+        ("cancel", task_id, False),
+        ("retry", task_id, False),
+    ]
+    for entry, answer in zip(audit, reversed(answers), strict=True):
+        assert entry["detail"]["error"] == answer.json()["detail"]
+
+
+async def test_a_history_from_before_all_time_is_empty(app: App) -> None:
+    async with app.running() as client:
+        await app.run(send_mail, "a@b.c")
+        answer = await client.delete("/tasks/history?value=1000000&unit=day")
+
+    assert (answer.status_code, answer.json()["deleted"]) == (200, 0)
+
+
 async def test_what_was_done_outlives_a_restart(tmp_path: Path) -> None:
     """Tasks, bounds of queues set by a route, and the audit, in a durable store."""
     Bank.is_down = True
@@ -370,7 +426,7 @@ async def test_what_was_done_outlives_a_restart(tmp_path: Path) -> None:
     assert cancelled.status_code == 400
     assert [(task["task_id"], task["status"]) for task in listed] == [(again, "failed")]
     assert (queues["mails"]["concurrency"], queues["mails"]["max_size"]) == (7, 50)
-    assert [entry["action"] for entry in audit] == ["retry", "change_queue"]
+    assert [entry["action"] for entry in audit] == ["retry", "change_queue", "cancel"]
     assert (deleted, left) == ({"deleted": 1, "store": 0, "backend": 1}, 0)
 
 

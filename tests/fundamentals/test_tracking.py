@@ -190,7 +190,12 @@ async def test_max_history_bounds_what_a_store_in_memory_keeps(here: Steps) -> N
     [
         ({"status": "DONE"}, r"status='DONE' is not one of PENDING, RUNNING, COMPLETED"),
         ({"since": datetime(2026, 1, 1)}, "since=.* has no time zone"),  # noqa: DTZ001
-        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"status": 5}, "status=5 is not one of"),
+        ({"until": "2026-01-01"}, "until='2026-01-01' is no datetime"),
+        ({"limit": 0}, "limit=0 must be a whole number of at least 1"),
+        ({"limit": "5"}, "limit='5' must be a whole number"),
+        ({"limit": 1.5}, "limit=1.5 must be a whole number"),
+        ({"cursor": "x"}, "cursor='x' is not the cursor of a page"),
     ],
 )
 async def test_a_question_that_makes_no_sense_is_refused(
@@ -200,6 +205,38 @@ async def test_a_question_that_makes_no_sense_is_refused(
 
     with pytest.raises(TrackingQueryError, match=message):
         await tracking.get_history(**asked)
+
+
+async def test_a_limit_beyond_what_a_database_counts_to_means_all(steps: Steps) -> None:
+    tracking = PipelineTrackingManager().with_auto_storage(steps.broker)
+    run = await Pipeline(steps.broker, steps.double).kiq(1)
+    await run.wait_result(timeout=30)
+
+    assert len(await tracking.list_pipelines(limit=2**64)) == 1
+    assert await tracking.keep_newest(2**64) == 0
+
+
+@pytest.mark.parametrize("after", [-1, None, "1", 1.5, True])
+async def test_a_position_that_no_event_has_is_refused(here: Steps, after: Any) -> None:
+    run = await Pipeline(here.broker, here.double).kiq(1)
+
+    with pytest.raises(TrackingQueryError, match=r"after=.* must be a whole number"):
+        [event async for event in run.events(after=after)]
+
+
+async def test_behind_the_last_event_there_is_none(steps: Steps) -> None:
+    run = await Pipeline(steps.broker, steps.double).kiq(1)
+    await run.wait_result(timeout=30)
+
+    assert [event async for event in run.events(after=2**70)] == []
+
+
+@pytest.mark.parametrize("count", [-1, None, "1", float("nan")])
+async def test_as_many_runs_as_no_number_are_not_kept(here: Steps, count: Any) -> None:
+    tracking = PipelineTrackingManager().with_auto_storage(here.broker)
+
+    with pytest.raises(TrackingQueryError, match="count="):
+        await tracking.keep_newest(count)
 
 
 @pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), "7"])

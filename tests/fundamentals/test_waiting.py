@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from taskiq import InMemoryBroker
@@ -110,6 +111,21 @@ async def test_an_event_can_be_sent_through_the_store_alone(broker: InMemoryBrok
     await send_event(task.run_id, "go", store=middleware.runtime.store)
 
     assert (await task.wait_result(timeout=10)).return_value is None
+
+
+async def test_an_event_from_where_no_message_can_be_sent_is_found_at_the_next_look(
+    broker: InMemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message is waited for that nobody sends; else it would be for an hour."""
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    monkeypatch.setenv("TASKIQ_FLOW_KICK_SECONDS", "3600")
+    broker.add_middlewares(PipelineMiddleware(store=url))
+    keep = broker.register_task(lambda value: value, task_name="keep")
+    task = await Pipeline(broker).wait_for("go").call_next(keep).kiq()
+
+    await send_event(task.run_id, "go", [1], store=url)
+
+    assert (await task.wait_result(timeout=20)).return_value == [1]
 
 
 async def test_an_event_that_does_not_come_fails_the_run_by_name(broker: InMemoryBroker) -> None:

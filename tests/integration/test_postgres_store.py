@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 from sqlalchemy.sql import ClauseElement
 
-from benchmarks.bulk import load_together
+from benchmarks.bulk import Copy, copy_run
 from taskiq_flow.exceptions import StoreUnavailableError
-from taskiq_flow.model.records import Done, Grant, Limit, Refusal, RunStatus
+from taskiq_flow.model.records import Done, Failed, Grant, Limit, Refusal, RunStatus
 from taskiq_flow.stores.base import StoreOptions
 from taskiq_flow.stores.sql import SqlRunStore, listings, postgres
 from taskiq_flow.testing import StoreBench, step
-from taskiq_flow.testing.store_bench import QUEUE, error_of, new_token
+from taskiq_flow.testing.store_bench import DONE, QUEUE, error_of, new_token
 from tests.support.ways import WAYS, fields_of
 from tools.servers import PostgresServer
 
@@ -283,14 +283,14 @@ async def test_every_way_to_list_and_count_runs_is_an_index(
     own: StoreBench, own_postgres: PostgresServer
 ) -> None:
     """In a table of ordinary size, about which the server knows what it usually knows."""
-    numbers = range(2000)
-    facts = [{"name": f"n{n % 50}", "kind": f"k{n % 5}", "tags": (f"t{n % 50}",)} for n in numbers]
-    runs = [own.draft(step("a"), done={0: b"1"}, **some).new for some in facts]
-    statuses = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
-    assert isinstance(own.store, SqlRunStore)
-    await own.store.open()
-    ended = [(run, statuses[n % 3], b"error") for n, run in enumerate(runs)]
-    await load_together(own.store, ended)
+    for remainder, outcome in enumerate((DONE, Failed(b"error"), None)):
+        run = await own.create(step("a"))
+        await (own.store.cancel(run.run_id, "no") if outcome is None else run.run("a", outcome))
+        copies = [
+            Copy(f"run {n}", f"n{n % 50}", f"k{n % 5}", (f"t{n % 50}",), own.clock() + n)
+            for n in range(remainder, 2000, 3)
+        ]
+        await copy_run(own.store, run.run_id, copies)
     async with connection_to(own_postgres.url) as connection:
         await connection.execute("ANALYZE")
         await connection.execute(postgres.SESSION)
@@ -304,6 +304,12 @@ async def test_every_way_to_list_and_count_runs_is_an_index(
             told = await plan_of(connection, listings.counting(asked, way))
             assert " using taskiq_flow_" in told
             assert "Seq Scan" not in told
+            if way.is_by_age:
+                own_fields = asked & {*way.split(), "since", "until"}
+                told = await plan_of(connection, listings.reaching(own_fields, way, goes_on=True))
+                assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
+                assert "Seq Scan" not in told
+                assert " Sort " not in told
 
 
 async def plan_of(connection: Any, statement: ClauseElement) -> str:

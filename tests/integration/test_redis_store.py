@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
+from taskiq_flow.events import EventType
 from taskiq_flow.exceptions import (
     DuplicatePipelineError,
     MissingExtraError,
@@ -26,7 +27,6 @@ from taskiq_flow.exceptions import (
 )
 from taskiq_flow.model.records import (
     Done,
-    EventType,
     Failed,
     Grant,
     ItemDone,

@@ -234,7 +234,9 @@ async def test_items_cost_the_same_in_a_short_map_and_in_a_long_one(
 
     costs = [await cost_of_ten_items(length) for length in (60, 6000)]
 
-    assert costs[0] == costs[1] == {"rows": 3, "write": 1}
+    # SQLite, which has one writer, reads a run with its step; PostgreSQL locks it before.
+    queries = 2 if bench.store.url.startswith("sqlite") else 3
+    assert costs[0] == costs[1] == {"rows": queries, "write": 1}
 
 
 async def test_items_that_failed_cost_the_same_however_many_they_are(

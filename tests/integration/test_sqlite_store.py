@@ -20,8 +20,9 @@ from sqlalchemy.sql import ClauseElement
 from taskiq_flow.exceptions import DuplicatePipelineError, StoreUnavailableError
 from taskiq_flow.model.records import RunFilter, RunStatus
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore, listings, sqlite
+from taskiq_flow.stores.sql import SqlRunStore, listings, sqlite_session
 from taskiq_flow.stores.sql.listings import Way
+from taskiq_flow.stores.sql.sqlite_faults import fix_of
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import QUEUE, error_of
 from tests.support.ways import WAYS, fields_of
@@ -84,7 +85,7 @@ async def test_a_file_that_others_keep_locked_is_unavailable_and_works_afterward
         still_read = await run.status()
         other.execute("ROLLBACK")
 
-    assert "database is locked" in str(refused)
+    assert "(database is locked); nothing was changed. What to do: find the process" in str(refused)
     assert waited < 5
     assert still_read is RunStatus.PENDING
     assert (await run.start("a")).attempt == 0
@@ -110,7 +111,43 @@ async def test_a_place_where_no_file_can_be_is_unavailable(tmp_path: Path) -> No
     refused = await error_of(StoreUnavailableError, store.open())
 
     assert "unable to open database file" in str(refused)
+    assert "see that its directory exists" in str(refused)
     await store.close()
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """Somebody's file."""
+    file = tmp_path / "notes.txt"
+    file.write_text("These are my notes. " * 100)
+    return file
+
+
+async def test_a_file_that_is_no_database_is_named_with_what_to_do(notes: Path) -> None:
+    store = SqlRunStore(f"sqlite:///{notes}", timeout_seconds=0.2)
+
+    refused = await error_of(StoreUnavailableError, store.open())
+
+    assert str(notes) in str(refused)
+    assert "What to do: name another file: this one is not a SQLite database." in str(refused)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "advice"),
+    [
+        ("PRAGMA max_page_count = 2", "make room on its disk"),
+        ("PRAGMA query_only = ON", "let this process write to the file"),
+    ],
+)
+def test_a_full_disk_and_a_file_of_others_are_told_apart(before: str, advice: str) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE kept (value)")
+        connection.execute(before)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("INSERT INTO kept VALUES (zeroblob(100000))")
+
+    assert advice in fix_of(caught.value)
 
 
 async def test_a_store_that_was_closed_opens_again_by_itself(bench: StoreBench) -> None:
@@ -238,9 +275,27 @@ async def test_every_way_to_list_and_count_runs_is_an_index(
         assert "SEARCH taskiq_flow" in told
         assert "SCAN taskiq_flow" not in told
 
+        if way.is_by_age:
+            own = asked & {*way.split(), "since", "until"}
+            told = plan_of(file, listings.reaching(own, way, goes_on=True))
+            assert re.search(rf" COVERING INDEX taskiq_flow_{index} \(", told), told
+            assert "TEMP B-TREE" not in told
+
+
+async def test_charts_and_sums_of_ended_runs_are_read_off_indexes(
+    bench: StoreBench, path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as file:
+        ends = plan_of(file, listings.ENDED_BETWEEN["sqlite"])
+        sums = plan_of(file, listings.STEP_TOTALS)
+
+    assert ends.count("COVERING INDEX taskiq_flow_run_outcome") == 3
+    assert "SCAN taskiq_flow" not in ends + sums
+    assert "INDEX taskiq_flow_run_ended" in sums
+
 
 def plan_of(file: sqlite3.Connection, statement: ClauseElement) -> str:
-    compiled = sqlite.compile_statement(statement)
+    compiled = sqlite_session.compile_statement(statement)
     plan = file.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", [1] * len(compiled.names))
     return " / ".join(row[3] for row in plan)
 

@@ -2,26 +2,39 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from taskiq_flow.engine import recovery
 from taskiq_flow.engine.dispatch import Dispatcher
 from taskiq_flow.engine.invoke import Work
 from taskiq_flow.engine.lease import Lease, LeaseKeeper
+from taskiq_flow.engine.outage import Outage
 from taskiq_flow.engine.recovery import Recovery
 from taskiq_flow.engine.work import StepRunner
-from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model import transitions
 from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import OnFailure, Refusal, RefusalReason
 from taskiq_flow.model.state import SlotStatus
+from taskiq_flow.model.transitions import creation, finishing, leases, outcomes, steps, waking
 from taskiq_flow.stores import memory
 from taskiq_flow.testing.simulation import Rates, Setting
 from taskiq_flow.testing.simulation.process import Process
 
 Mutated = AbstractContextManager[Any]
+
+
+@contextmanager
+def _in_the_rule(name: str, instead: Any) -> Iterator[None]:
+    """Replace a function of the rule wherever it is called."""
+    callers = (creation, finishing, leases, outcomes, steps, waking)
+    with ExitStack() as patches:
+        for module in callers:
+            if hasattr(module, name):
+                patches.enter_context(patch.object(module, name, instead))
+        yield
 
 
 # --- the fence, and what is answered twice ----------------------------------------------------
@@ -127,7 +140,7 @@ def the_end_of_what_was_recorded() -> Iterator[None]:
     finish = Dispatcher._finish
 
     async def trusting(self: Dispatcher, *arguments: Any) -> Any:
-        return replace(await finish(self, *arguments), recorded=True)
+        return (await finish(self, *arguments))._replace(recorded=True)
 
     with patch.object(Dispatcher, "_finish", trusting):
         yield
@@ -228,10 +241,11 @@ def the_search_for_what_is_due() -> Mutated:
 def the_patience_with_a_store_that_is_away() -> Iterator[None]:
     """The search for what is due ends with the first error."""
 
-    def give_up(_: Recovery, error: StoreError) -> None:
-        raise asyncio.CancelledError from error
+    class Impatience(Outage):
+        def begin(self, error: Exception) -> None:
+            raise asyncio.CancelledError from error
 
-    with patch.object(Recovery, "_store_is_away", give_up):
+    with patch.object(recovery, "Outage", Impatience):
         yield
 
 
@@ -255,49 +269,49 @@ def the_taking_of_limits() -> Mutated:
 
 def the_room_for_who_is_blocked() -> Mutated:
     """Slots behind the limit of a run wait for ever."""
-    return patch.object(transitions, "_unblock", lambda *_: None)
+    return _in_the_rule("unblock", lambda *_: None)
 
 
 @contextmanager
 def the_count_of_what_runs() -> Iterator[None]:
     """A lost lease still counts as running."""
-    lose = transitions._lose
+    lose = waking._lose
 
     def uncounted(run: Any, *rest: Any) -> None:
         lose(run, *rest)
         run.running += 1
 
-    with patch.object(transitions, "_lose", uncounted):
+    with patch.object(waking, "_lose", uncounted):
         yield
 
 
 @contextmanager
 def the_items_in_flight() -> Iterator[None]:
     """Who takes a lost slot does not hear which items were being worked on."""
-    lose = transitions._lose
+    lose = waking._lose
 
     def forgetful(run: Any, at: Any, slot: Any, *rest: Any) -> None:
         slot.items = []
         lose(run, at, slot, *rest)
 
-    with patch.object(transitions, "_lose", forgetful):
+    with patch.object(waking, "_lose", forgetful):
         yield
 
 
 def the_skipping_of_what_follows_a_skipped_step() -> Mutated:
     """A step runs whatever became of what it needs."""
-    return patch.object(transitions, "_verdict", lambda _: None)
+    return _in_the_rule("verdict_on", lambda _: None)
 
 
 @contextmanager
 def the_errors_that_pass() -> Iterator[None]:
     """Every failure ends its run."""
-    fail = transitions._fail
+    fail = steps.fail_step
 
     def strict(run: Any, index: int, failed: Any, *rest: Any) -> None:
         fail(run, index, replace(failed, then=OnFailure.STOP), *rest)
 
-    with patch.object(transitions, "_fail", strict):
+    with _in_the_rule("fail_step", strict):
         yield
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import Query, Request
 
+from fastapi_taskflow.api.counting import count_by_queue
 from fastapi_taskflow.api.deletion import delete_ended
 from fastapi_taskflow.api.desk import actor_of, may_see
 from fastapi_taskflow.api.reads import queue_out
@@ -50,42 +51,42 @@ class Actions:
 
     async def retry(self, task_id: str, request: Request) -> TaskAction:
         """Run a task again that did not succeed, with the same function, arguments and options."""
-        await self._desk.task(request, task_id)
-        record = await self._manager.retry(task_id)
-        await self._desk.note(request, "retry", task_id, new_task_id=record.task_id)
+        async with self._desk.audited(request, "retry", task_id) as details:
+            await self._desk.task(request, task_id)
+            record = await self._manager.retry(task_id)
+            details["new_task_id"] = record.task_id
         return self._done(record)
 
     async def cancel(self, task_id: str, request: Request) -> TaskAction:
         """Cancel a task; one that has not begun never runs."""
-        await self._desk.task(request, task_id)
-        record = await self._manager.cancel(task_id, f"cancelled by {actor_of(request)}")
-        await self._desk.note(request, "cancel", task_id)
+        async with self._desk.audited(request, "cancel", task_id):
+            await self._desk.task(request, task_id)
+            record = await self._manager.cancel(task_id, f"cancelled by {actor_of(request)}")
         return self._done(record)
 
     async def bulk_retry(self, which: BulkRetry, request: Request) -> BulkResults:
         """Run several tasks again; one that cannot be does not keep the others from it."""
-        answer = await self._retry_all(request, which.task_ids)
-        await self._desk.note(
-            request, "bulk_retry", "*", dispatched=answer.dispatched, skipped=answer.skipped
-        )
+        async with self._desk.audited(request, "bulk_retry", "*") as details:
+            answer = await self._retry_all(request, which.task_ids)
+            details |= {"dispatched": answer.dispatched, "skipped": answer.skipped}
         return answer
 
     async def retry_failed(
         self, request: Request, since: Since = "24h", func_name: str | None = None
     ) -> BulkResults:
         """Run again what has failed or was rejected in a stretch of time up to now."""
-        begin = window_start(since, datetime.now(UTC))
-        found: list[str] = []
-        for status in REPLAYED:
-            page = await self._manager.store.alist(
-                status, limit=MOST_AT_ONCE + 1, full=False, name=func_name, since=begin
-            )
-            found.extend(task.task_id for task in page.tasks if may_see(request, task))
-        answer = await self._retry_all(request, found[:MOST_AT_ONCE])
-        answer.more = len(found) > MOST_AT_ONCE
-        await self._desk.note(
-            request, "retry_failed", func_name or "*", since=since, dispatched=answer.dispatched
-        )
+        target = func_name or "*"
+        async with self._desk.audited(request, "retry_failed", target, since=since) as details:
+            begin = window_start(since, datetime.now(UTC))
+            found: list[str] = []
+            for status in REPLAYED:
+                page = await self._manager.store.alist(
+                    status, limit=MOST_AT_ONCE + 1, full=False, name=func_name, since=begin
+                )
+                found.extend(task.task_id for task in page.tasks if may_see(request, task))
+            answer = await self._retry_all(request, found[:MOST_AT_ONCE])
+            answer.more = len(found) > MOST_AT_ONCE
+            details["dispatched"] = answer.dispatched
         return answer
 
     async def delete_history(
@@ -95,9 +96,10 @@ class Actions:
         unit: Literal["min", "hour", "day"] = "day",
     ) -> Deleted:
         """Delete tasks that ended longer ago than this."""
-        before = datetime.now(UTC) - value * _UNITS[unit]
-        deleted = await delete_ended(self._manager, before)
-        await self._desk.note(request, "delete_history", "*", older_than=f"{value} {unit}")
+        before = datetime.now(UTC).timestamp() - value * _UNITS[unit].total_seconds()
+        age = f"{value} {unit}"
+        async with self._desk.audited(request, "delete_history", "*", older_than=age):
+            deleted = await delete_ended(self._manager, before)
         durable = not self._manager.run_store.url.startswith("memory:")
         return Deleted(
             deleted=deleted, store=0 if durable else deleted, backend=deleted if durable else 0
@@ -106,13 +108,14 @@ class Actions:
     async def change_queue(self, name: str, change: QueueChange, request: Request) -> QueueOut:
         """Change the bounds of a queue, for all instances, now and after a restart."""
         changes = change.model_dump(exclude_unset=True)
-        known = [str(stats["name"]) for stats in self._manager.queue_stats()]
-        if name not in known:
-            raise UnknownQueueError(name, ", ".join(known))
-        # It stores the change, and waits for that.
-        stats = await asyncio.to_thread(self._manager.update_queue_config, name, **changes)
-        await self._desk.note(request, "change_queue", name, **changes)
-        return queue_out(stats)
+        async with self._desk.audited(request, "change_queue", name, **changes):
+            known = [str(stats["name"]) for stats in self._manager.queue_stats()]
+            if name not in known:
+                raise UnknownQueueError(name, ", ".join(known))
+            # It stores the change, and waits for that.
+            await asyncio.to_thread(self._manager.update_queue_config, name, **changes)
+        all_stats = await count_by_queue(self._manager)
+        return queue_out(next(stats for stats in all_stats if stats["name"] == name))
 
     async def _retry_all(self, request: Request, task_ids: Sequence[str]) -> BulkResults:
         results: list[BulkResult] = []

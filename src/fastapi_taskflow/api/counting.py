@@ -1,11 +1,12 @@
-"""How many tasks there are of each status."""
+"""How many tasks there are of each status, and in each queue."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi_taskflow.models import TaskStatus
 from fastapi_taskflow.plans import KIND
+from fastapi_taskflow.queues import DEFAULT, lane_tag
 from fastapi_taskflow.records import run_status_of, status_of
 from taskiq_flow.model.records import RunFilter, RunStatus
 from taskiq_flow.stores.base import RunStore
@@ -42,6 +43,21 @@ async def count_by_status(manager: TaskManager) -> dict[TaskStatus, int]:
             counts[status] = await _count_among_newest(store, status)
             counts[instead_of] = max(0, counts[instead_of] - counts[status])
     return counts
+
+
+async def count_by_queue(manager: TaskManager) -> list[dict[str, Any]]:
+    """The stats of queues, with what waits and runs of them on all instances."""
+    store = await manager.store.bridge.opened()
+    found = manager.queue_stats()
+    for which, status in (("pending", RunStatus.PENDING), ("running", RunStatus.RUNNING)):
+        rest = await store.count_runs(RunFilter(status=status, kind=KIND))
+        for stats in found:
+            if stats["name"] != DEFAULT:
+                where = RunFilter(status=status, kind=KIND, tag=lane_tag(stats["name"]))
+                stats[which] = await store.count_runs(where)
+                rest -= stats[which]
+        next(stats for stats in found if stats["name"] == DEFAULT)[which] = max(0, rest)
+    return found
 
 
 async def _count_among_newest(store: RunStore, status: TaskStatus) -> int:

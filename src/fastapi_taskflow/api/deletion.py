@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fastapi_taskflow.plans import KIND
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
 PAGE = 200
 
 
-async def delete_ended(manager: TaskManager, before: datetime) -> int:
-    """Delete the tasks that ended before a time; returns how many."""
+async def delete_ended(manager: TaskManager, before: float) -> int:
+    """Delete the tasks that ended before a time (seconds since 1970); returns how many."""
     store = await manager.store.bridge.opened()
     deleted = 0
     for status in (status for status in RunStatus if status.is_final):
-        where = RunFilter(status=status, kind=KIND, ended_until=before.timestamp())
+        where = RunFilter(status=status, kind=KIND, ended_until=before)
         while True:
             page = await store.list_runs(where, limit=PAGE)
             gone = await asyncio.gather(*(store.delete(run.run_id) for run in page.runs))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +52,15 @@ class Desk:
         if opened is not None and opened[0] is asyncio.get_running_loop():
             await opened[1].close()
 
-    async def note(self, request: Request, action: str, target: str, **details: Any) -> None:
-        """Write down who did what."""
+    @asynccontextmanager
+    async def audited(
+        self, request: Request, action: str, target: str, **details: Any
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Write down who did what, or why it was refused; the dict may be filled meanwhile."""
         operations = await self.operations()
-        await operations.record(actor_of(request), action, target, details=details)
+        async with operations.audited(actor_of(request), action, target) as facts:
+            facts |= details
+            yield facts
 
     async def task(self, request: Request, task_id: str) -> TaskRecord:
         """A task with its log, if who asks may see it.

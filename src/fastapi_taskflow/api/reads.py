@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query, Request, Response
 
-from fastapi_taskflow.api.counting import count_by_status
+from fastapi_taskflow.api.counting import count_by_queue, count_by_status
 from fastapi_taskflow.api.desk import may_see
 from fastapi_taskflow.api.schemas import AuditOut, AuditQuery, Metrics, QueueOut, TaskOut, Which
 from fastapi_taskflow.models import TaskRecord, TaskStatus
@@ -71,8 +71,8 @@ class Reads:
         )
 
     async def queues(self) -> list[QueueOut]:
-        """Show the queues with their bounds."""
-        return [queue_out(stats) for stats in self._manager.queue_stats()]
+        """Show the queues with their bounds, and what waits and runs of them everywhere."""
+        return [queue_out(stats) for stats in await count_by_queue(self._manager)]
 
     async def audit(
         self, response: Response, which: Annotated[AuditQuery, Query()]

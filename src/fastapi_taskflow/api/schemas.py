@@ -147,7 +147,11 @@ class Deleted(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """A queue; null is no bound. Counts are of tasks that are kept."""
+    """A queue; null is no bound.
+
+    ``pending`` (those that wait for their time as well) and ``running`` are of all instances,
+    ``finished`` and ``rejected`` of the instance that answers, since its start.
+    """
 
     name: str
     concurrency: int | None

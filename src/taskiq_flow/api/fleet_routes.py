@@ -36,6 +36,7 @@ class LetterParameters(BaseModel):
     kind: str | None = None
     tag: str | None = None
     task: str | None = None
+    error: str | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     include_retried: bool = False

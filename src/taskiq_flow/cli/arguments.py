@@ -23,7 +23,7 @@ BrokerOption = Annotated[
     typer.Option(
         metavar="MODULE:BROKER",
         help="Send messages by this broker. Without it the workers find what is due by "
-        "themselves, by default within 12 s.",
+        "themselves, within some seconds.",
         show_default=False,
     ),
 ]
@@ -38,6 +38,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST_SECONDS = 100 * 365 * 86400
 
 
 def read_span(option: str, text: str) -> timedelta:
@@ -49,7 +50,10 @@ def read_span(option: str, text: str) -> timedelta:
     found = _SPAN.fullmatch(text.strip())
     if found is None:
         raise BadInputError(option, text, "is no length of time; write 90s, 15m, 2h, 7d or 4w")
-    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if seconds > _LONGEST_SECONDS:
+        raise BadInputError(option, text, "is longer than a hundred years")
+    return timedelta(seconds=seconds)
 
 
 def read_moment(option: str, text: str | None) -> datetime | None:

@@ -123,6 +123,7 @@ def _facts(detail: RunDetail) -> list[tuple[str, object]]:
         ("deadline", clock(detail.deadline)),
         ("cancelled", run.reason),
         ("waits for", ", ".join(f"event {name!r}" for name in detail.waits_for)),
+        ("stands still", detail.note and Text(one_line(detail.note, 400), style="yellow")),
         ("parent", run.parent_id),
         ("retry of", detail.retry_of),
         ("fork of", detail.fork_of),

@@ -18,6 +18,7 @@ from taskiq_flow.exceptions import (
     StorageUnavailableError,
     StoreError,
     TaskiqFlowError,
+    TrackingQueryError,
     UnknownStepError,
 )
 
@@ -51,6 +52,7 @@ _KINDS: tuple[tuple[type[BaseException], Exit], ...] = (
     (StorageUnavailableError, Exit.UNREACHABLE),
     (ConnectionError, Exit.UNREACHABLE),
     (ConfigurationError, Exit.USAGE),
+    (TrackingQueryError, Exit.USAGE),
     (OperationError, Exit.REFUSED),
     (LookupError, Exit.NOT_FOUND),
     (TaskiqFlowError, Exit.REFUSED),

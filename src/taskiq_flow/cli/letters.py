@@ -33,6 +33,10 @@ TagOption = Annotated[str | None, typer.Option("--tag", help="With this tag.", s
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="Where this task failed.", show_default=False)
 ]
+ErrorOption = Annotated[
+    str | None,
+    typer.Option("--error", help="With this type of error: ValueError.", show_default=False),
+]
 SinceOption = Annotated[
     str | None,
     typer.Option("--since", help="Created after: 2h (ago), 7d, 2026-11-21.", show_default=False),
@@ -41,45 +45,48 @@ AllOption = Annotated[bool, typer.Option("--all", help="All that fit, not only n
 
 
 @command
-async def list_letters(
+async def list_letters(  # noqa: PLR0913 - each is an option of the command
     settings: Settings,
     name: NameOption = None,
     tag: TagOption = None,
     task: TaskOption = None,
+    error: ErrorOption = None,
     since: SinceOption = None,
     retried: Annotated[bool, typer.Option("--retried", help="Also those retried since.")] = False,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
 ) -> None:
     """List dead letters: runs that failed for good, the newest first."""
-    query = _query(name, tag, task, since, include_retried=retried)
+    query = _query(name, tag, task, error, since, include_retried=retried)
     async with settings.operations() as operations:
         page = await operations.dead_letters(query, limit=limit, cursor=cursor)
     if settings.as_json:
         settings.output.json(page)
         return
     if not page.letters:
-        settings.output.note("No dead letters.")
-        return
-    settings.output.show(_table(page))
+        none = "No dead letters." if page.cursor is None else "None among the newest ones."
+        settings.output.note(none)
+    else:
+        settings.output.show(_table(page))
     if page.cursor is not None:
         settings.output.note(f"older ones: --cursor {page.cursor!r}")
 
 
 @command
-async def replay(
+async def replay(  # noqa: PLR0913 - each is an option of the command
     settings: Settings,
     runs: RunsArgument = None,
     every: AllOption = False,
     name: NameOption = None,
     tag: TagOption = None,
     task: TaskOption = None,
+    error: ErrorOption = None,
     since: SinceOption = None,
     broker: BrokerOption = None,
 ) -> Exit:
     """Retry dead letters: the named ones, or with --all those that fit the filters."""
     _check(runs, every=every)
-    query = _query(name, tag, task, since)
+    query = _query(name, tag, task, error, since)
     async with acting(settings, broker) as operations:
         result = await operations.replay_dead_letters(runs or query, actor=actor())
     if settings.as_json:
@@ -127,6 +134,7 @@ def _query(
     name: str | None,
     tag: str | None,
     task: str | None,
+    error: str | None,
     since: str | None,
     *,
     include_retried: bool = False,
@@ -135,6 +143,7 @@ def _query(
         name=name,
         tag=tag,
         task=task,
+        error=error,
         since=read_moment("--since", since),
         include_retried=include_retried,
     )

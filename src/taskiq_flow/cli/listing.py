@@ -51,7 +51,7 @@ async def list_runs(  # noqa: PLR0913 - each is an option of the command
     if settings.as_json:
         output.json(page)
         return
-    if not page.runs:
+    if not page.runs and page.cursor is None:
         output.note("No runs." if query == RunQuery() else "No runs that fit.")
         return
     output.show(runs_table(page.runs))

@@ -59,8 +59,8 @@ async def cancel(
     """End a run as CANCELLED; running code hears of it within 2 s."""
     async with acting(settings, broker) as operations:
         result = await operations.cancel(run, actor=actor(), reason=reason)
-    done = f"Run {result.run_id} is cancelled."
-    _tell(settings, result, done if result.changed else f"Run {result.run_id}:")
+    said = "is cancelled" if result.changed else "is left as it is"
+    _tell(settings, result, f"Run {result.run_id} {said}.")
     return Exit.OK if result.changed else Exit.REFUSED
 
 

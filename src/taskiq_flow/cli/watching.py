@@ -17,7 +17,7 @@ from taskiq_flow.cli.exits import Exit
 from taskiq_flow.cli.interrupts import Interrupts
 from taskiq_flow.cli.words import runs_table
 from taskiq_flow.display import RunEye, follow, make_screen
-from taskiq_flow.model.records import RunStatus
+from taskiq_flow.model.records import RunSnapshot, RunStatus
 from taskiq_flow.operations import Operations, RunQuery
 
 RUNS_SECONDS = 1.0
@@ -73,10 +73,14 @@ async def _one(settings: Settings, operations: Operations, ref: str) -> Exit:
         async for event, _ in operations.follow(run_id):
             settings.output.json_line(event)
     else:
+
+        async def why(_: RunSnapshot) -> str | None:
+            return (await operations.run(run_id)).note
+
         screen = make_screen(settings.output.out)
         screen.begin()
         try:
-            await follow(RunEye(operations.store, run_id), screen)
+            await follow(RunEye(operations.store, run_id, why), screen)
         finally:
             screen.end()
     summary = await operations.summary(run_id)

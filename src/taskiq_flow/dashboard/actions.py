@@ -91,7 +91,8 @@ async def act_on_runs(view: View) -> Response:
             continue
     verb = "are being cancelled" if action == "cancel" else "were started again"
     left = f", {many(len(ids) - done, 'run')} left as they were" if done < len(ids) else ""
-    return _go(view, _inside(view, _text(form, "back")), Flash(f"{many(done, 'run')} {verb}{left}"))
+    back = _inside(view, _text(form, "back"), "runs")
+    return _go(view, back, Flash(f"{many(done, 'run')} {verb}{left}"))
 
 
 async def replay(view: View) -> Response:
@@ -118,6 +119,25 @@ async def replay(view: View) -> Response:
         return _go(view, back, Flash("No dead letter was selected", "failed"))
     result = await view.operations.replay_dead_letters(ids, actor=view.actor)
     return _go(view, back, _replayed(result, view))
+
+
+async def discard(view: View) -> Response:
+    """Remove the dead letters that were selected, for good."""
+    form = await view.request.form()
+    ids = _ids(form)
+    removed = 0
+    for run_id in ids:
+        try:
+            if view.may_see(await view.operations.summary(run_id)):
+                removed += (await view.operations.delete(run_id, actor=view.actor)).changed
+        except StoreError:
+            raise
+        except TaskiqFlowError:
+            continue  # it is gone already, or goes on again
+    left = f", {len(ids) - removed} left" if removed < len(ids) else ""
+    text = f"{many(removed, 'dead letter')} {'was' if removed == 1 else 'were'} removed{left}"
+    back = _inside(view, _text(form, "back"), "dead-letters")
+    return _go(view, back, Flash(text, "completed" if removed else "failed"))
 
 
 def _replayed(result: ReplayResult, view: View | None = None) -> Flash:
@@ -184,11 +204,11 @@ def _json(text: str, what: str) -> Any:
         raise OperationError(f"Of {what} cannot be read as JSON: {error}.") from error
 
 
-def _inside(view: View, address: str) -> str:
-    """An address to go back to, as long as it is one of these pages."""
+def _inside(view: View, address: str, page: str) -> str:
+    """An address to go back to, as long as it is one of this page."""
     parts = urlsplit(address)
-    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(view.url("runs"))
-    return address if is_ours else view.url("runs")
+    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(view.url(page))
+    return address if is_ours else view.url(page)
 
 
 def next_page(base: str, given: str) -> str:

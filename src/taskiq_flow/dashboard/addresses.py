@@ -97,6 +97,7 @@ class LetterFilter:
 
     name: str = ""
     task: str = ""
+    error: str = ""
     tag: str = ""
     span: str = ""
     retried: str = ""
@@ -116,6 +117,7 @@ class LetterFilter:
         return LetterQuery(
             name=self.name or None,
             task=self.task or None,
+            error=self.error or None,
             tag=self.tag or None,
             since=since,
             include_retried=bool(self.retried),
@@ -130,6 +132,7 @@ class LetterFilter:
         said = (
             (self.name, f"name {self.name}"),
             (self.task, f"task {self.task}"),
+            (self.error, f"error {self.error}"),
             (self.tag, f"tag {self.tag}"),
             (self.span, f"last {self.span}"),
         )

@@ -20,9 +20,11 @@ from taskiq_flow.dashboard.actions import (
     act_on_run,
     act_on_runs,
     act_on_schedule,
+    discard,
     next_page,
     replay,
 )
+from taskiq_flow.dashboard.export import export_runs
 from taskiq_flow.dashboard.live import live_answer
 from taskiq_flow.dashboard.pages.fleet import AUDIT, MORE, QUEUES, SCHEDULES, TASKS, WORKERS
 from taskiq_flow.dashboard.pages.letters import LETTERS
@@ -90,6 +92,7 @@ def create_app(
         page("/", OVERVIEW),
         _route(desk, "/runs", _runs),
         _route(desk, "/runs/bulk", act_on_runs, method="POST", role=Role.OPERATOR),
+        _route(desk, "/runs.csv", export_runs),
         page("/runs/{run_id}", RUN),
         _route(desk, "/runs/{run_id}/live", _live_of_run),
         _route(desk, "/runs/{run_id}/value", _value),
@@ -106,6 +109,7 @@ def create_app(
                role=Role.OPERATOR),
         page("/dead-letters", LETTERS),
         _route(desk, "/dead-letters/replay", replay, method="POST", role=Role.OPERATOR),
+        _route(desk, "/dead-letters/discard", discard, method="POST", role=Role.ADMIN),
         page("/workers", WORKERS),
         page("/audit", AUDIT, role=Role.ADMIN),
         page("/more", MORE),
@@ -251,6 +255,7 @@ def _plain_page(desk: Desk, request: Request, status: int, title: str, text: str
         "away": status == 503,
         "crumbs": (),
         "short_heading": "",
+        "is_soft": False,
         "regions": {"side": ""},
     }
     html = rendered(desk.environment, "pages/failed.html", context)

@@ -13,6 +13,9 @@ from taskiq_flow.operations import Change, Operations
 
 PING_SECONDS = 15.0
 RETRY_MS = 2_000
+POSITION_MOST = 900
+"""Characters of a position that is sent along, so that a message has no more than 1 KB."""
+
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -71,4 +74,7 @@ def message_of(change: Change) -> bytes:
     if not change.regions:
         return b": nothing new\n\n"
     words = " ".join(sorted(change.regions))
-    return f"id: {change.position}\nevent: changed\ndata: {words}\n\n".encode()
+    # That of PostgreSQL names all transactions that were open; a browser keeps the one before, and
+    # one that was interrupted is then told again what it had heard.
+    position = f"id: {change.position}\n" if len(change.position) <= POSITION_MOST else ""
+    return f"{position}event: changed\ndata: {words}\n\n".encode()

@@ -24,6 +24,10 @@ from taskiq_flow.security import Role
 NAV_SECONDS = 2.0
 """The counts beside the menu serve all who look within this time."""
 
+PATIENCE_SECONDS = 0.3
+"""So long a page waits for its parts. For one that takes longer it holds a place of about its
+height, and fetches it when it is shown."""
+
 _T = TypeVar("_T")
 _NAV = {"overview": "", "dead": "dead-letters", "more": "more"}
 
@@ -143,6 +147,10 @@ class View:
     def may_act(self) -> bool:
         return self.desk.access.may(self.request, Role.OPERATOR)
 
+    @property
+    def may_delete(self) -> bool:
+        return self.desk.access.may(self.request, Role.ADMIN)
+
     def may_see(self, run: RunSummary | LetterView) -> bool:
         """Whether who asks may see this run: some may see few pipelines only."""
         return self.desk.access.may_see(self.request, run.name, run.pipeline_id)
@@ -161,7 +169,9 @@ class Region:
 
     ``mode`` is how: ``patch``, ``append`` (lines), ``rows`` (new ones wait) or ``calm`` (nothing
     moves under the pointer). ``every`` asks again after so many seconds, for what only time
-    changes; ``wait`` are milliseconds in which further changes are taken together.
+    changes; ``wait`` are milliseconds in which further changes are taken together. ``lines`` are
+    the lines that hold its place while it is not there yet. A fact named ``spoken`` is said to
+    those who listen instead of looking, when it changes.
     """
 
     load: Load
@@ -169,13 +179,14 @@ class Region:
     mode: str = "patch"
     every: int | None = None
     wait: int = 50
+    lines: int = 4
 
 
 async def load_side(view: View) -> dict[str, Any]:
     return {"nav": await view.desk.nav()}
 
 
-SIDE = Region(load_side, "runs run", wait=2000)
+SIDE = Region(load_side, "runs run", wait=2000, lines=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,26 +212,22 @@ class Page:
                 return Response(status_code=404)
             return HTMLResponse(self._draw(view, wanted, region, await region.load(view)))
         flash = take_flash(view.request)
-        names = list(self._all())
-        frame, *loaded = await asyncio.gather(
-            self.frame(view), *(region.load(view) for region in self._all().values())
-        )
+        frame, loaded = await self._loaded(view)
         drawn = {
-            name: self._draw(view, name, self._all()[name], facts)
-            for name, facts in zip(names, loaded, strict=True)
+            name: self._draw(view, name, region, loaded.get(name))
+            for name, region in self._all().items()
         }
-        facts = dict(zip(names, loaded, strict=True))
         context = {
             "view": view,
             "section": self.section,
             "live": self.watches(view),
             "regions": drawn,
-            "facts": facts,
-            "nav": facts["side"]["nav"],
+            "nav": loaded.get("side", {}).get("nav"),
             "flash": flash,
             "away": False,
             "crumbs": (),
             "short_heading": "",
+            "is_soft": False,
             **frame,
         }
         response = HTMLResponse(rendered(view.desk.environment, f"pages/{self.name}.html", context))
@@ -231,14 +238,31 @@ class Page:
     def _all(self) -> Mapping[str, Region]:
         return {"side": SIDE, **self.regions}
 
-    def _draw(self, view: View, name: str, region: Region, facts: dict[str, Any]) -> Any:
+    async def _loaded(self, view: View) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """What stands around the regions, and of these the ones that came in time."""
+        parts = {
+            name: asyncio.ensure_future(region.load(view)) for name, region in self._all().items()
+        }
+        # Whatever comes of those that are late, somebody has to take it.
+        together = asyncio.gather(*parts.values(), return_exceptions=True)
+        frame = await self.frame(view)
+        await asyncio.wait([together], timeout=PATIENCE_SECONDS)
+        return frame, {name: part.result() for name, part in parts.items() if part.done()}
+
+    def _draw(self, view: View, name: str, region: Region, facts: dict[str, Any] | None) -> Any:
+        """A region as markup; without its facts a place is held for it."""
+        known = facts or {}
         live = attributes(
             data_live=name,
-            data_src=facts.get("live_src") or view.here(region=name),
+            data_src=known.get("live_src") or view.here(region=name),
             data_on=region.on,
             data_mode=None if region.mode == "patch" else region.mode,
             data_every=None if region.every is None else str(region.every),
             data_wait=str(region.wait),
+            data_spoken=known.get("spoken"),
         )
-        context = {"view": view, "section": self.section, "live": live, "name": name, **facts}
-        return rendered(view.desk.environment, f"regions/{name}.html", context)
+        context = {"view": view, "section": self.section, "live": live, "name": name, **known}
+        if facts is None:
+            context["lines"] = region.lines
+        template = "loading" if facts is None else name
+        return rendered(view.desk.environment, f"regions/{template}.html", context)

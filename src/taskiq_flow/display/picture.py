@@ -79,10 +79,14 @@ def picture_of(
         rows = [_row(step, moment) for step in status.steps]
     else:
         rows = [
-            _row(known[index], moment) if index in known else StepRow(step.name, _to_come(status))
+            _row(known[index], moment)
+            if index in known
+            else StepRow(step.name, _to_come(status), message=_awaited(plan, index, known, status))
             for index, step in enumerate(plan.steps)
         ]
     progress = run_progress(status, now=moment)
+    # How long somebody takes to send an event does not follow from how long steps took.
+    is_working = any(row.status in ACTIVE for row in rows)
     is_named = status.pipeline_id not in ("", status.run_id)
     return RunPicture(
         run_id=status.run_id or status.pipeline_id,
@@ -91,7 +95,7 @@ def picture_of(
         rows=tuple(rows),
         fraction=1.0 if status.status == "COMPLETED" else progress.progress,
         seconds=_seconds(status.started_at, status.completed_at, moment),
-        seconds_left=progress.seconds_left,
+        seconds_left=progress.seconds_left if is_working else None,
         steps_done=progress.steps_done,
         steps_total=progress.steps_total,
         error=status.error or "",
@@ -165,6 +169,17 @@ def _neighbours(rows: Sequence[StepRow], kept: set[int]) -> list[int]:
 
 def _to_come(status: PipelineStatus) -> str:
     return "CANCELLED" if status.is_finished() and status.status != "COMPLETED" else "WAITING"
+
+
+def _awaited(
+    plan: Plan, index: int, known: Mapping[int, StepStatus], status: PipelineStatus
+) -> str:
+    """What a step that has not begun waits for, where that is an event and its turn has come."""
+    step = plan.steps[index]
+    before = [known.get(one) for one in step.after]
+    has_turn = all(one is not None and StepState(one.status).is_final for one in before)
+    is_awaited = step.event is not None and has_turn and not status.is_finished()
+    return f"waits for event {step.event!r}" if is_awaited else ""
 
 
 def _row(step: StepStatus, now: datetime) -> StepRow:

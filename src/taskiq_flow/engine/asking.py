@@ -31,7 +31,7 @@ async def ask(
     Raises:
         StoreError: The store did not answer, and it is time to give up.
     """
-    pause = FIRST_PAUSE_SECONDS
+    pause, is_waiting = FIRST_PAUSE_SECONDS, False
     while True:
         try:
             return await call()
@@ -40,6 +40,8 @@ async def ask(
                 tries -= 1
             if tries == 0 or until():
                 raise
-            logger.warning("The store does not answer, trying again: %s", error)
+            if not is_waiting:
+                is_waiting = True
+                logger.warning("The store does not answer, trying until it does: %s", error)
         await asyncio.sleep(pause * (1 + chance.random()))
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

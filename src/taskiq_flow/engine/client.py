@@ -35,6 +35,7 @@ from taskiq_flow.model.records import (
 from taskiq_flow.optimization.parallel import lowest, max_parallel_tasks
 from taskiq_flow.plan import Plan, input_key
 from taskiq_flow.stores.base import RunStore
+from taskiq_flow.stores.paging import checked_position
 from taskiq_flow.tracking.models import PipelineStatus
 
 logger = logging.getLogger("taskiq_flow.client")
@@ -285,6 +286,7 @@ class RunClient:
 
     async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[RunEvent]:
         """The events of a run in order, those to come too, until it has ended."""
+        after = checked_position(after)
         run = await self.find(run_id)
         plan = await self.results.plan(run.run_id)
         async with aclosing(self.runtime.bus.follow(run.run_id, after=after)) as records:

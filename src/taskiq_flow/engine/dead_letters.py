@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskiq_flow.engine.forks import retry_id
 from taskiq_flow.engine.program import evaluate
@@ -62,17 +62,19 @@ class DeadLetters(list[DeadLetter]):
     cursor: str | None = None
 
 
-class LetterFilter(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
     """Which dead letters are meant; every field narrows it. Times are the runs' creation.
 
-    ``task`` is the name of the task that failed. Those that were retried, and runs that are
-    steps of others, are left out unless wanted.
+    ``task`` is the name of the task that failed, ``error`` the name of the exception's type.
+    Those that were retried, and runs that are steps of others, are left out unless wanted.
     """
 
     name: str | None = None
     kind: str | None = None
     tag: str | None = None
     task: str | None = None
+    error: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     include_retried: bool = False
@@ -94,17 +96,28 @@ class LetterFilter(NamedTuple):
             return False
         if run.parent is not None and not self.include_children:
             return False
+        if self.error not in (None, letter.error_type, letter.error_type.rpartition(".")[2]):
+            return False
         return self.task is None or self.task == letter.task_name
 
 
 async def list_letters(
-    store: RunStore, which: LetterFilter, *, limit: int, cursor: str | None
+    store: RunStore,
+    which: LetterFilter,
+    *,
+    limit: int,
+    cursor: str | None,
+    looked_most: int | None = None,
 ) -> DeadLetters:
-    """Read pages until so many are found; a page may then hold a few more than that."""
-    found = DeadLetters()
-    while len(found) < limit:
+    """Read pages until so many are found; a page may then hold a few more than that.
+
+    With ``looked_most`` it comes short, with a cursor, when so many failed runs were looked at.
+    """
+    found, looked = DeadLetters(), 0
+    while len(found) < limit and (looked_most is None or looked < looked_most):
         page = await store.list_runs(which.as_run_filter(), cursor=cursor, limit=limit)
         letters = await asyncio.gather(*(letter_of(store, run) for run in page.runs))
+        looked += len(page.runs)
         pairs = zip(page.runs, letters, strict=True)
         found.extend(letter for run, letter in pairs if letter and which.takes(run, letter))
         cursor = page.cursor

@@ -231,6 +231,8 @@ class Dispatcher:
             ended = asyncio.get_running_loop().create_future()
             child.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
             await ended
+            # Its context leads back to the lease: a cycle, which only the collector would free.
+            lease.child = None
             return child.result()
         except Interrupted as interrupted:
             delay = interrupted.delay_seconds

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from taskiq_flow.context import Flag
+from taskiq_flow.engine.outage import Outage
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import Address, Grant, LostReason, Outcome
 from taskiq_flow.stores.base import Held, RunStore
@@ -74,6 +75,13 @@ class LeaseKeeper:
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _loop: asyncio.AbstractEventLoop | None = None
+    _outage: Outage = field(
+        default_factory=lambda: Outage(
+            logger,
+            "Leases cannot be renewed, steps go on meanwhile: %s",
+            "Leases are renewed again.",
+        )
+    )
 
     @property
     def pause_seconds(self) -> float:
@@ -144,12 +152,13 @@ class LeaseKeeper:
         except StoreError as error:
             # Only an answer can take a lease away; without one the step goes on, and `due`
             # holds back for a lease once the store is there again.
-            logger.warning("Leases could not be renewed, trying again: %s", error)
+            self._outage.begin(error)
             return False
         except Exception:
             # Without this thread every step of the process would be given away.
             logger.exception("Renewing leases failed; trying again.")
             return False
+        self._outage.end()
         for lease in held:
             reason = lost.get(lease.token)
             if reason is None:

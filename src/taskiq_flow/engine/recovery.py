@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from taskiq_flow.engine.outage import Outage
 from taskiq_flow.engine.sender import Sender
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import Address, Ready, Wake, WorkerRecord
@@ -42,7 +43,13 @@ class Recovery:
     random: random.Random = field(default_factory=random.Random)
     _poked: asyncio.Event = field(default_factory=asyncio.Event)
     _pokes: set[int] = field(default_factory=set[int])
-    _down: bool = False
+    _outage: Outage = field(
+        default_factory=lambda: Outage(
+            logger,
+            "The run store is away; nothing is lost, trying again: %s",
+            "The run store is back.",
+        )
+    )
     _unsent: dict[Address, Ready] = field(default_factory=dict[Address, Ready])
 
     async def run(self) -> None:
@@ -55,9 +62,9 @@ class Recovery:
                     await self.store.announce(self.worker(), ttl_seconds=ALIVE_SECONDS)
                     announced_at = loop.time()
                 await self.look()
-                self._store_answers()
+                self._outage.end()
             except StoreError as error:
-                self._store_is_away(error)
+                self._outage.begin(error)
             except Exception:
                 # Recovery must outlive whatever a broker or store throws at it.
                 logger.exception("Looking for what is due failed; trying again.")
@@ -123,13 +130,3 @@ class Recovery:
         except TimeoutError:
             pass
         self._poked.clear()
-
-    def _store_is_away(self, error: StoreError) -> None:
-        if not self._down:
-            self._down = True
-            logger.warning("The run store is away; nothing is lost, trying again: %s", error)
-
-    def _store_answers(self) -> None:
-        if self._down:
-            self._down = False
-            logger.warning("The run store is back.")

@@ -32,6 +32,8 @@ PLAIN_TASK_KIND = "task"
 _cached_plan = lru_cache(maxsize=256)(load_plan)
 _NOTHING: Mapping[str, Any] = {}
 _Result = TaskiqResult[Any]
+_ALL_FIELDS = set(_Result.model_fields)
+"""Every result has all of them, so all can share the set that says so."""
 
 
 class RunOutcome(NamedTuple):
@@ -56,6 +58,7 @@ class RunOutcome(NamedTuple):
         started = self.snapshot.started_at or self.snapshot.created_at
         # Not validated: all parts are ours, and this is done for every run.
         return _Result.model_construct(
+            _ALL_FIELDS,
             is_err=self.failed,
             log=None,
             return_value=self.value,

@@ -9,7 +9,6 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskiq import AsyncBroker, InMemoryBroker
@@ -102,8 +101,8 @@ class Runtime:
         if isinstance(self.broker, InMemoryBroker) and not self.broker.await_inplace:
             # The broker's own set, so that `InMemoryBroker.wait_all()` waits for runs as well.
             running: set[Any] = getattr(self.broker, "_running_tasks", set())
-            turns = Turns(lambda: self.leases.taken, running)
-            self.sender.hand_over = lambda batch: turns.add(partial(self._handle, batch))
+            turns = Turns(self._handle, lambda: self.leases.taken, running)
+            self.sender.hand_over = turns.add
         self.waiter = Waiter(self.store)
         self.bus = EventBus(self.store)
         self.results = RunResults(self.store)
@@ -167,12 +166,15 @@ class Runtime:
                 self._cleaning = loop.create_task(keep_clean(self.store))
 
     def _leave_old_loop(self) -> None:
+        """Take apart what belongs to an earlier event loop, closed there or not."""
+        if self._loop is None:
+            return
         if self._opened:
             self.leases.stop()
             self.dispatcher.runner.leave_loop()
             self.store = self.store.twin()
-            self._opened, self._looking, self._cleaning = False, None, None
-            self._assemble()
+        self._opened, self._looking, self._cleaning = False, None, None
+        self._assemble()
 
     def _watch_listening(self) -> None:
         """Notice when this process begins to take messages, and when it stops.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -62,6 +63,10 @@ class Sender:
         own = list(ready)
         if not own:
             return []
+        if self.hand_over is not None and not self._is_watched():
+            for batch in _batches(own, 1 if apart else SLOTS_PER_MESSAGE):
+                self.hand_over(batch)
+            return []
         if apart or isinstance(self.broker, InMemoryBroker) or self._is_seen_on_its_way():
             return await self._send_batches(own, apart=apart)
         unsent = frozenset(await self._together.add(own))
@@ -70,13 +75,9 @@ class Sender:
     async def _send_batches(self, ready: list[Ready], *, apart: bool = False) -> list[Ready]:
         unsent: list[Ready] = []
         hangs = False
-        hand_over = None if self._is_watched() else self.hand_over
         for batch in _batches(ready, 1 if apart else SLOTS_PER_MESSAGE):
             if hangs:
                 unsent.extend(batch)
-                continue
-            if hand_over is not None:
-                hand_over(batch)
                 continue
             try:
                 async with asyncio.timeout(self._patience):
@@ -142,12 +143,20 @@ def _batches(ready: list[Ready], most: int) -> list[list[Ready]]:
     return batches
 
 
-def announced(slots: Iterable[Sequence[Any]], labels: Mapping[str, Any]) -> list[Ready]:
-    """Read the slots that a message names; its labels are kept for when they are sent on."""
+def announced(slots: Any, labels: Mapping[str, Any]) -> list[Ready]:
+    """Read the slots that a message names; its labels are kept for when they are sent on.
+
+    None of a message that cannot be read: it is a hint at most, and must not come again and again.
+    """
     route, task = route_of(labels), str(labels.get("flow_task", ""))
-    return [
-        Ready(Address(str(run), int(step), int(slot)), "", route, task) for run, step, slot in slots
-    ]
+    try:
+        return [
+            Ready(Address(str(run), int(step), int(slot)), "", route, task)
+            for run, step, slot in slots
+        ]
+    except (TypeError, ValueError, OverflowError):
+        logger.warning("A message of %s names no slots: %s", STEP_TASK, reprlib.repr(slots))
+        return []
 
 
 async def drain_in_place(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from taskiq_flow.model.records import Ready
 from taskiq_flow.model.state import new_deque
 
 AT_ONCE = 64
@@ -20,16 +21,17 @@ IDLE_TURNS = 5
 something else than the processor, and as many again are begun: none of them keeps others waiting.
 """
 
-Message: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Message: TypeAlias = Sequence[Ready]
 
 
 @dataclass(slots=True)
 class Turns:
-    """Messages that wait for their turn; ``progress`` counts the steps that were started.
+    """Messages that wait to be handled; ``progress`` counts the steps that were started.
 
     ``running`` has a future for each message until its end, so that others can wait for all.
     """
 
+    handle: Callable[[Message], Coroutine[Any, Any, None]]
     progress: Callable[[], int]
     running: set[Any]
     _waiting: deque[tuple[Message, asyncio.Future[None], Context]] = field(
@@ -51,7 +53,7 @@ class Turns:
                 loop.call_soon(self._look)
             self._waiting.append((message, ended, copy_context()))
         else:
-            self._begin(loop.create_task(message()), ended)
+            self._begin(loop.create_task(self.handle(message)), ended)
 
     def _begin(self, task: asyncio.Task[None], ended: asyncio.Future[None]) -> None:
         self._going += 1
@@ -72,7 +74,8 @@ class Turns:
     def _begin_more(self) -> None:
         while self._waiting and self._going < self._most:
             message, ended, context = self._waiting.popleft()
-            self._begin(asyncio.get_running_loop().create_task(message(), context=context), ended)
+            task = asyncio.get_running_loop().create_task(self.handle(message), context=context)
+            self._begin(task, ended)
         if not self._waiting:
             self._most = AT_ONCE
 

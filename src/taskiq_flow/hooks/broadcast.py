@@ -6,6 +6,7 @@ from typing import Any
 
 from taskiq_flow.events import EventType, RunEvent
 from taskiq_flow.hooks.events import (
+    TOLD,
     HookEvent,
     PipelineCompleteEvent,
     PipelineErrorEvent,
@@ -16,18 +17,6 @@ from taskiq_flow.hooks.events import (
 )
 from taskiq_flow.hooks.manager import HookManager
 from taskiq_flow.tracking import PipelineStatus, PipelineTrackingManager, StepStatus
-
-_TOLD = frozenset(
-    {
-        EventType.RUN_STARTED,
-        EventType.STEP_STARTED,
-        EventType.STEP_COMPLETED,
-        EventType.STEP_FAILED,
-        EventType.RUN_COMPLETED,
-        EventType.RUN_FAILED,
-        EventType.RUN_CANCELLED,
-    }
-)
 
 
 class TrackingEventBroadcaster:
@@ -46,7 +35,7 @@ class TrackingEventBroadcaster:
 
     async def on_event(self, event: RunEvent) -> None:
         """Tell the hooks of one event; called by the tracking manager."""
-        if event.type in _TOLD:
+        if event.type in TOLD:
             status = await self.tracking.get_status(event.run_id)
             if status is not None:  # else deleted meanwhile
                 await self.hook_manager.dispatch(_hook_event(event, status))

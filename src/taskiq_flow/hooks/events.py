@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from taskiq_flow.events import EventType
+
 
 class HookEventType(StrEnum):
     """What can happen; a hook's method has the same name with ``on_`` before it."""
@@ -18,6 +20,20 @@ class HookEventType(StrEnum):
     STEP_ERROR = "step_error"
     PIPELINE_COMPLETE = "pipeline_complete"
     PIPELINE_ERROR = "pipeline_error"
+
+
+TOLD = frozenset(
+    {
+        EventType.RUN_STARTED,
+        EventType.STEP_STARTED,
+        EventType.STEP_COMPLETED,
+        EventType.STEP_FAILED,
+        EventType.RUN_COMPLETED,
+        EventType.RUN_FAILED,
+        EventType.RUN_CANCELLED,
+    }
+)
+"""What hooks are told of, of all that is recorded."""
 
 
 class HookEvent(BaseModel):

@@ -17,6 +17,7 @@ from taskiq_flow.engine.program import evaluate
 from taskiq_flow.events import EventType
 from taskiq_flow.exceptions import RunNotFoundError, StoreError
 from taskiq_flow.hooks.events import (
+    TOLD,
     HookEvent,
     PipelineCompleteEvent,
     PipelineErrorEvent,
@@ -150,7 +151,7 @@ class EventTeller:
         Raises:
             StoreUnavailableError: What they are to be told cannot be read now.
         """
-        if record.type not in _TOLD:
+        if record.type not in TOLD:
             return None
         try:
             run = await self._run(record.run_id)
@@ -223,16 +224,3 @@ class EventTeller:
         }
         loaded = await self._client.results.load(run_id, short)
         return {key: evaluate(Source(key), loaded) for key in loaded}
-
-
-_TOLD = frozenset(
-    {
-        EventType.RUN_STARTED,
-        EventType.STEP_STARTED,
-        EventType.STEP_COMPLETED,
-        EventType.STEP_FAILED,
-        EventType.RUN_COMPLETED,
-        EventType.RUN_FAILED,
-        EventType.RUN_CANCELLED,
-    }
-)

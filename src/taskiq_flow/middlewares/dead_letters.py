@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 from taskiq import AsyncBroker
@@ -96,7 +97,7 @@ class DLQManager:
         if limit < 1:
             raise InvalidTaskOptionError("limit", limit, "must be positive")
         which = self._which(name=name, kind=kind, tag=tag, task=task, since=since, until=until)
-        which = which._replace(include_retried=include_retried, include_children=include_children)
+        which = replace(which, include_retried=include_retried, include_children=include_children)
         store = await self._store()
         return await list_letters(store, which, limit=limit, cursor=cursor)
 

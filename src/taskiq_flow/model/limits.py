@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from taskiq_flow.model.records import Address, Limit
@@ -29,6 +30,42 @@ def after_outage(
     return last_due is not None and (now - last_due > lease_seconds / 2 or now < hold_until)
 
 
+class Line:
+    """Who waits for a key: the highest priority first, and of one priority who came first."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[int, int, Address]] = []
+        self._known: dict[Address, tuple[int, int, Address]] = {}
+        self._came = 0
+
+    def add(self, who: Address, priority: int) -> None:
+        """Let somebody wait; who waits already keeps their place."""
+        if who not in self._known:
+            self._came += 1
+            entry = self._known[who] = (-priority, self._came, who)
+            insort(self._entries, entry)
+
+    def drop(self, who: Address) -> None:
+        entry = self._known.pop(who, None)
+        if entry is not None:
+            del self._entries[bisect_left(self._entries, entry)]
+
+    def next(self) -> Address:
+        """Take who is first out of the line."""
+        _, _, who = self._entries.pop(0)
+        del self._known[who]
+        return who
+
+    def priority_of(self, who: Address) -> int:
+        return -self._known[who][0]
+
+    def __iter__(self) -> Iterator[Address]:
+        return (who for _, _, who in self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 @dataclass(slots=True)
 class LimitBook:
     """The holders (token → expiry), the next free moment, and the last look due, of each key.
@@ -39,7 +76,7 @@ class LimitBook:
 
     holders: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     next_at: dict[str, float] = field(default_factory=dict[str, float])
-    waiting: dict[str, deque[Address]] = field(default_factory=dict[str, deque[Address]])
+    waiting: dict[str, Line] = field(default_factory=dict[str, Line])
     holds_back: bool = False
     asked_at: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -58,15 +95,13 @@ class LimitBook:
             if at is not None:
                 retry_at = max(retry_at or 0.0, at)
                 if limit.most is not None:
-                    queue = self.waiting.setdefault(limit.key, deque())
-                    if who not in queue:
-                        queue.append(who)
+                    self.waiting.setdefault(limit.key, Line()).add(who, limit.priority)
         if retry_at is not None:
             return retry_at
         for limit in limits:
-            queue = self.waiting.get(limit.key)
-            if queue and who in queue:
-                queue.remove(who)
+            line = self.waiting.get(limit.key)
+            if line is not None:
+                line.drop(who)
             if limit.most is not None:
                 self.holders.setdefault(limit.key, {})[token] = now + lease
             if limit.per_second is not None:
@@ -113,9 +148,9 @@ class LimitBook:
                 continue
             if not held:
                 del self.holders[limit.key]
-            queue = self.waiting.get(limit.key)
-            if queue:
-                woken.append(queue.popleft())
-                if not queue:
+            line = self.waiting.get(limit.key)
+            if line:
+                woken.append(line.next())
+                if not line:
                     del self.waiting[limit.key]
         return woken

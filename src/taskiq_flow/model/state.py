@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
-from taskiq_flow.model.records import Address, EventType, RunStatus, StepRecord, StepStatus
+from taskiq_flow.events import EventType
+from taskiq_flow.model.records import Address, RunStatus, StepRecord, StepStatus
 
 # As a factory `list[int]` takes five times as long as `list`: it looks for a place on every new
 # list to note its type there.
@@ -48,7 +50,7 @@ class SlotState:
     attempt: int = 0
     lost: int = 0
     kicks: int = 0
-    items: list[int] = field(default_factory=new_list)
+    items: tuple[int, ...] = ()
     note: str | None = None
 
 
@@ -71,8 +73,19 @@ class StepState:
     cursor: int = 0
     left: int = 0
     failed: int = 0
-    retries: list[tuple[float, int]] = field(default_factory=new_list)  # a heap
+    retries: list[tuple[float, int]] | None = None  # a heap, once an item is retried
     attempts: dict[int, int] = field(default_factory=new_dict)  # of items that failed
+
+    @property
+    def next_retry(self) -> float | None:
+        """When the first item that waits for another try is due."""
+        return self.retries[0][0] if self.retries else None
+
+    def retry_item(self, number: int, due: float) -> None:
+        """Note that an item is to be tried again."""
+        if self.retries is None:
+            self.retries = []
+        heapq.heappush(self.retries, (due, number))
 
 
 @dataclass(slots=True)
@@ -98,7 +111,7 @@ class RunState:
     reason: str | None = None
     failures: int = 0
     running: int = 0
-    blocked: deque[tuple[int, int]] = field(default_factory=new_deque)
+    blocked: deque[tuple[int, int]] | None = None  # made with the first slot behind its limit
     steps: dict[int, StepState] = field(default_factory=new_dict)
     slots: dict[tuple[int, int], SlotState] = field(default_factory=new_dict)
     inbox: dict[str, bytes] = field(default_factory=new_dict)

@@ -21,12 +21,21 @@ async def call_hook(
 
     Raises:
         TimeoutError: It took too long; a sync one cannot be stopped, and is left behind.
+        RuntimeError: It called `sys.exit`, which would end the process, or cancelled itself.
     """
     async with asyncio.timeout(timeout_seconds):
-        if inspect.iscoroutinefunction(hook):
-            return await hook(*args)
-        result = await _in_thread(hook, args)
-        return await result if inspect.isawaitable(result) else result
+        try:
+            if inspect.iscoroutinefunction(hook):
+                return await hook(*args)
+            result = await _in_thread(hook, args)
+            return await result if inspect.isawaitable(result) else result
+        except SystemExit as error:
+            raise RuntimeError(f"the hook raised {error!r}") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise RuntimeError(f"the hook raised {error!r}") from error
 
 
 async def _in_thread(hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -64,8 +64,9 @@ class Audit:
         newest = await self._newest() if cursor is None else int(cursor) - 1
         count = max(1, min(limit, PAGE_MOST))
         numbers = range(newest, max(0, newest - count), -1)
-        found = await asyncio.gather(*(self.storage.get(_key(number)) for number in numbers))
-        entries = tuple(_entry(each) for each in found if each is not None)
+        keys = [_key(number) for number in numbers]
+        found = await self.storage.get_many(keys)
+        entries = tuple(_entry(found[key]) for key in keys if key in found)
         last = numbers[-1] if numbers else 0
         # Where a whole page has expired, all before it has too.
         more = last > 1 and bool(entries)
@@ -87,7 +88,7 @@ class Audit:
                 if await self.storage.replace(HEAD, newest, newest + 1):
                     return newest + 1
                 await asyncio.sleep(0)
-        raise StorageUnavailableError("the audit", "its numbers are taken too quickly")
+        raise StorageUnavailableError("the audit", "its numbers are taken too quickly", "try again")
 
 
 def audit_entry(

@@ -16,7 +16,7 @@ from taskiq_flow.operations.models import (
     StepDetail,
 )
 from taskiq_flow.operations.previews import Previewer
-from taskiq_flow.plan import Plan
+from taskiq_flow.plan import MapMode, Plan
 from taskiq_flow.stores.base import CHUNK, RunStore
 
 PAGE_MOST = 500
@@ -47,7 +47,7 @@ async def item_page(
     most = min(max(span[1], start), start + PAGE_MOST)
     stop = most if step.items_total is None else min(most, step.items_total)
     stop = max(stop, start)
-    values = await store.items(run.run_id, step.index, start, stop) if stop > start else []
+    values = await _ended(store, run, plan, step, (start, stop)) if stop > start else []
     given = await _given(store, run, plan, step, (start, stop))
     items = tuple(
         _view(start + place, value, given[place], run, step, previewer)
@@ -56,7 +56,9 @@ async def item_page(
     return ItemPage(step, start, stop, step.items_total, items)
 
 
-async def heat(store: RunStore, run: RunSnapshot, step: StepDetail, *, cells: int) -> Heat:
+async def heat(
+    store: RunStore, run: RunSnapshot, plan: Plan, step: StepDetail, *, cells: int
+) -> Heat:
     """Count the items of a map by cells; of a long map only some of each cell are looked at.
 
     Raises:
@@ -72,7 +74,7 @@ async def heat(store: RunStore, run: RunSnapshot, step: StepDetail, *, cells: in
         values: list[bytes | None] = []
         for start in range(0, total, CHUNK):
             stop = min(start + CHUNK, total)
-            values += await store.items(run.run_id, step.index, start, stop)
+            values += await _ended(store, run, plan, step, (start, stop))
         found = [_cell(start, stop, values[start:stop]) for start, stop in bounds]
         return Heat(total, tuple(found), is_exact=True)
     gate = asyncio.Semaphore(READS_AT_ONCE)
@@ -81,7 +83,7 @@ async def heat(store: RunStore, run: RunSnapshot, step: StepDetail, *, cells: in
         # The last ones of a cell: workers take items in order, so these say whether it is done.
         first = max(start, stop - SAMPLE_OF_CELL)
         async with gate:
-            seen = await store.items(run.run_id, step.index, first, stop)
+            seen = await _ended(store, run, plan, step, (first, stop))
         return _cell(start, stop, seen)
 
     found = await asyncio.gather(*(look(start, stop) for start, stop in bounds))
@@ -91,6 +93,23 @@ async def heat(store: RunStore, run: RunSnapshot, step: StepDetail, *, cells: in
 def _check_is_map(step: StepDetail) -> None:
     if not step.is_map:
         raise OperationError(f"Step {step.name!r} does not run over items; only a map has some.")
+
+
+async def _ended(
+    store: RunStore, run: RunSnapshot, plan: Plan, step: StepDetail, span: tuple[int, int]
+) -> list[bytes | None]:
+    """The items of a span; what a map that skips errors has dropped itself counts as failed."""
+    values = await store.items(run.run_id, step.index, *span)
+    spec = plan.steps[step.index].map
+    if spec is None or not spec.skip_errors or spec.mode is not MapMode.MAP:
+        return values
+    if ItemMark.DROPPED not in values:
+        return values
+    given = await _given(store, run, plan, step, span)
+    return [
+        ItemMark.FAILED if value == ItemMark.DROPPED and before != ItemMark.DROPPED else value
+        for value, before in zip(values, given, strict=True)
+    ]
 
 
 def _cell(start: int, stop: int, values: Sequence[bytes | None]) -> HeatCell:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from taskiq_flow.engine.dead_letters import DeadLetter, LetterFilter, list_letters
+from taskiq_flow.engine.dead_letters import DeadLetter, list_letters
 from taskiq_flow.operations.models import ErrorView, LetterPage, LetterQuery, LetterView
 
 if TYPE_CHECKING:
     from taskiq_flow.operations.scope import Scope
 
 PAGE = 100
+LOOKED_MOST = 200
+"""Failed runs that one page looks into: which task failed no index says."""
 
 
 async def letter_page(
     scope: Scope, query: LetterQuery, *, limit: int, cursor: str | None
 ) -> LetterPage:
-    """One page of dead letters, newest first; it may hold a few more than asked for."""
-    scope.lookup.check_cursor(cursor)
-    which = LetterFilter(**asdict(query))
-    found = await list_letters(scope.store, which, limit=limit, cursor=cursor)
+    """One page of dead letters, newest first; it may hold a few more or fewer than asked for."""
+    looked_most = max(limit, LOOKED_MOST)
+    found = await list_letters(
+        scope.store, query, limit=limit, cursor=cursor, looked_most=looked_most
+    )
     return LetterPage(tuple(_view(scope, letter) for letter in found), found.cursor)
 
 

@@ -13,11 +13,10 @@ from taskiq_flow.exceptions import (
     AmbiguousRunError,
     OperationError,
     RunNotFoundError,
-    TrackingQueryError,
 )
 from taskiq_flow.model.records import EventRecord, RunFilter, RunSnapshot
 from taskiq_flow.operations.models import EventView
-from taskiq_flow.stores.base import Page, RunStore
+from taskiq_flow.stores.base import RunStore
 
 REF_MOST = 512
 ENDINGS_AMONG = 1_000
@@ -25,7 +24,6 @@ ENDINGS_AMONG = 1_000
 
 KNOWN_RUNS = 2_000
 _ENDING = re.compile(r"[0-9a-f]{6,12}")
-_CURSOR = re.compile(r"\d{1,15}(\.\d{1,20})? [0-9A-Za-z_.:\-]{1,200}")
 
 
 class _Facts(NamedTuple):
@@ -57,24 +55,6 @@ class Lookup:
         if found is None:
             raise RunNotFoundError(ref)
         return found
-
-    async def page(self, which: RunFilter, *, cursor: str | None, limit: int) -> Page:
-        """One page of a listing.
-
-        Raises:
-            TrackingQueryError: No page has given this cursor.
-        """
-        self.check_cursor(cursor)
-        return await self.store.list_runs(which, cursor=cursor, limit=limit)
-
-    def check_cursor(self, cursor: str | None) -> None:
-        """Refuse a cursor that no page has given.
-
-        Raises:
-            TrackingQueryError: It is one.
-        """
-        if cursor is not None and (len(cursor) > 300 or _CURSOR.fullmatch(cursor) is None):
-            raise TrackingQueryError("cursor", cursor[:100], "is not the cursor of a page")
 
     async def event(self, record: EventRecord) -> EventView:
         """An event with the names of its run and step, where these are still known."""

@@ -93,7 +93,7 @@ class Operations(Reads):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        async with self._audited(actor, "cancel", ref, {"reason": reason}) as details:
+        async with self.audited(actor, "cancel", ref, {"reason": reason}) as details:
             run = await self.scope.lookup.run(ref)
             details["run_id"] = run.run_id
             changed = await cancel_run(self.store, run.run_id, reason or f"cancelled by {actor}")
@@ -113,7 +113,7 @@ class Operations(Reads):
             DuplicatePipelineError: Another run of its name is going.
         """
         action = "retry from start" if from_start else "retry"
-        async with self._audited(actor, action, ref) as details:
+        async with self.audited(actor, action, ref) as details:
             run = await self.scope.lookup.run(ref)
             publish = self.scope.publishes
             if from_start:
@@ -153,7 +153,7 @@ class Operations(Reads):
             "inputs": sorted(inputs or ()),  # the values may be secret
             "outputs": sorted(outputs or ()),
         }
-        async with self._audited(actor, "fork", ref, said) as details:
+        async with self.audited(actor, "fork", ref, said) as details:
             run = await self.scope.lookup.run(ref)
             changes = Changes(from_step, inputs or {}, outputs or {})
             draft = await draft_fork(
@@ -170,7 +170,7 @@ class Operations(Reads):
             RunEndedError: The run has ended.
             UnserializableValueError: The payload cannot be stored.
         """
-        async with self._audited(actor, "send event", ref, {"event": name}) as details:
+        async with self.audited(actor, "send event", ref, {"event": name}) as details:
             if not name:
                 raise OperationError("An event needs a name; give the one that a step waits for.")
             run = await self.scope.lookup.run(ref)
@@ -184,7 +184,7 @@ class Operations(Reads):
         Raises:
             OperationError: It still goes on.
         """
-        async with self._audited(actor, "delete", ref) as details:
+        async with self.audited(actor, "delete", ref) as details:
             run = await self.scope.lookup.run(ref)
             details["run_id"] = run.run_id
             if not run.status.is_final:
@@ -201,7 +201,7 @@ class Operations(Reads):
         Raises:
             JobNotFoundError: There is no such schedule.
         """
-        async with self._audited(actor, "pause schedule", schedule_id):
+        async with self.audited(actor, "pause schedule", schedule_id):
             await self.scope.jobs.pause_job(schedule_id)
             return ActionResult(True)
 
@@ -211,7 +211,7 @@ class Operations(Reads):
         Raises:
             JobNotFoundError: There is no such schedule.
         """
-        async with self._audited(actor, "resume schedule", schedule_id):
+        async with self.audited(actor, "resume schedule", schedule_id):
             await self.scope.jobs.resume_job(schedule_id)
             return ActionResult(True)
 
@@ -222,7 +222,7 @@ class Operations(Reads):
             JobNotFoundError: There is no such schedule.
             DuplicatePipelineError: A run of it is going, and it lets none begin beside it.
         """
-        async with self._audited(actor, "run schedule", schedule_id) as details:
+        async with self.audited(actor, "run schedule", schedule_id) as details:
             run_id = await self.scope.jobs.start_run(schedule_id)
             details["made"] = run_id
             return ActionResult(True, run_id, None if self.can_send else LATER)
@@ -233,7 +233,7 @@ class Operations(Reads):
         Raises:
             JobNotFoundError: There is no such schedule.
         """
-        async with self._audited(actor, "remove schedule", schedule_id):
+        async with self.audited(actor, "remove schedule", schedule_id):
             await self.scope.jobs.remove_job(schedule_id)
             return ActionResult(True)
 
@@ -251,7 +251,7 @@ class Operations(Reads):
         """
         by_query = isinstance(which, LetterQuery)
         target = "by query" if by_query else f"{len(which)} named"
-        async with self._audited(actor, "replay dead letters", target) as details:
+        async with self.audited(actor, "replay dead letters", target) as details:
             if not 1 <= most <= REPLAYED_MOST:
                 raise OperationError(f"most={most} must be between 1 and {REPLAYED_MOST:,}.")
             if by_query:
@@ -278,7 +278,7 @@ class Operations(Reads):
         Raises:
             OperationError: The time has no zone.
         """
-        async with self._audited(actor, "purge", f"ended before {before.isoformat()}") as details:
+        async with self.audited(actor, "purge", f"ended before {before.isoformat()}") as details:
             if before.tzinfo is None:
                 raise OperationError(f"before={before} has no time zone; use an aware time.")
             removed = 0
@@ -306,7 +306,7 @@ class Operations(Reads):
         await self.scope.audit.add(entry)
 
     @asynccontextmanager
-    async def _audited(
+    async def audited(
         self, actor: str, action: str, target: str, details: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[dict[str, Any]]:
         """Write an action down when it is over; the dict may be filled meanwhile."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus, StepTotal
@@ -63,7 +63,7 @@ async def make_overview(
     previewer: Previewer,
     *,
     workers: tuple[WorkerView, ...],
-    queues: Iterable[QueueView],
+    queues: tuple[QueueView, ...],
     hours: float,
     buckets: int,
 ) -> Overview:
@@ -85,6 +85,7 @@ async def make_overview(
         most_failing=tuple(failing[:SHOWN_FIGURES]),
         sampled=SAMPLED_RUNS,
         workers=workers,
+        queues=queues,
         problems=tuple(queue.note for queue in queues if queue.note is not None),
     )
 

@@ -59,9 +59,11 @@ from taskiq_flow.operations.serving import LOCAL, queue_views, task_views, worke
 from taskiq_flow.operations.timeline import EVENTS_MOST, run_timeline
 from taskiq_flow.operations.values import ValueReader
 from taskiq_flow.plan import Plan
+from taskiq_flow.stores.paging import MOST
 
 ALL_RUNS, ALL_LETTERS = RunQuery(), LetterQuery()
 PAGE_MOST = 1_000
+COUNTED_MOST = 10_000
 CHILDREN_SHOWN = 20
 OVERVIEW_SECONDS = 1.0
 """An overview serves all who ask for it within this time."""
@@ -107,14 +109,15 @@ class Reads:
         """
         which = query.as_filter()
         limit = checked_limit(limit, PAGE_MOST)
-        page = await self.scope.lookup.page(which, cursor=cursor, limit=limit)
-        total = await self.scope.store.count_runs(which) if count else None
+        page = await self.scope.store.list_runs(which, cursor=cursor, limit=limit)
+        total = await self.count(query) if count else None
         found = tuple(run_summary(run, self.scope.previewer) for run in page.runs)
         return RunPage(found, page.cursor, total)
 
-    async def count(self, query: RunQuery = ALL_RUNS) -> int:
-        """How many runs a query finds."""
-        return await self.scope.store.count_runs(query.as_filter())
+    async def count(self, query: RunQuery = ALL_RUNS, *, at_most: int = COUNTED_MOST) -> int:
+        """How many runs a query finds; of what two fields or more find, so many at the most."""
+        most = at_most if query.is_narrow else None
+        return await self.scope.store.count_runs(query.as_filter(), at_most=most)
 
     async def summary(self, ref: str) -> RunSummary:
         """A run as a row of a list; much cheaper than `run`."""
@@ -195,8 +198,8 @@ class Reads:
             UnknownStepError: The run has no step of this name.
             OperationError: The step is no map.
         """
-        run, _, detail = await self._step(ref, step)
-        return await heat(self.scope.store, run, detail, cells=cells)
+        run, plan, detail = await self._step(ref, step)
+        return await heat(self.scope.store, run, plan, detail, cells=cells)
 
     async def output(self, ref: str, name: str) -> Preview:
         """More of one value: an output by name, ``result``, or ``input:<name>``.
@@ -216,7 +219,7 @@ class Reads:
         run_id = await self.resolve(ref)
         most = checked_limit(limit, PAGE_MOST)
         found: list[LogLineView] = []
-        position = max(0, after)
+        position = min(max(0, after), MOST)
         while True:
             wanted = most - len(found) if step is None else LOG_READ
             stored, reached = await self.scope.store.log(run_id, after=position, limit=wanted)
@@ -234,9 +237,10 @@ class Reads:
         """What happened to a run, in order, from a number on."""
         run_id = await self.resolve(ref)
         most = checked_limit(limit, PAGE_MOST)
-        records = await self.scope.store.events(run_id, after=max(0, after), limit=most)
+        position = min(max(0, after), MOST)
+        records = await self.scope.store.events(run_id, after=position, limit=most)
         events = tuple([await self.scope.lookup.event(record) for record in records])
-        position = events[-1].seq if events else max(0, after)
+        position = events[-1].seq if events else position
         return EventPage(events, position, is_end=len(records) < most)
 
     async def feed(
@@ -296,9 +300,10 @@ class Reads:
             events = self.scope.watching.events_of_all(after)
         else:
             run_id = await self.resolve(ref)
-            if after is not None and not (after.isascii() and after.isdigit()):
+            after = after or "0"
+            if not (after.isascii() and after.isdigit() and len(after) < 10):
                 raise OperationError(f"after={after[:40]!r} must be the number of an event.")
-            events = self.scope.watching.events_of(run_id, int(after or 0))
+            events = self.scope.watching.events_of(run_id, int(after))
         async with aclosing(events):
             async for event in events:
                 yield event

@@ -71,7 +71,7 @@ class Scope:
         found = store or (settings.store_url if runtime is None else None)
         is_own = isinstance(found, str)
         if isinstance(found, str):
-            opened = make_store(found, store_options(settings))
+            opened = make_store(found, store_options(settings, sends=broker is not None))
             await opened.open()
         elif isinstance(found, RunStore):
             opened = found
@@ -125,8 +125,8 @@ class Scope:
 
 
 LATER = (
-    "No message could be sent from here: the workers find it when they look for what is due, by "
-    "default within 12 s."
+    "No message could be sent from here: the workers find it when they look for what is due, "
+    "within some seconds."
 )
 
 

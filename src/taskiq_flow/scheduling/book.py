@@ -17,7 +17,7 @@ from taskiq_flow.storage.beside import Place, adapter_beside
 
 PURPOSE: Final = "schedules"
 
-_REVISION, _JOB, _WORK = "revision", "job:", "work:"
+_REVISION, _JOB, _WORK, _FIRST = "revision", "job:", "work:", "first:"
 _TOGETHER, _KEPT_WORKS, _PATIENCE = 50, 256, 20
 _LEFT_AFTER = timedelta(hours=1)
 
@@ -49,8 +49,8 @@ class JobBook:
         found: list[Job] = []
         for begin in range(0, len(names), _TOGETHER):
             some = names[begin : begin + _TOGETHER]
-            texts = await asyncio.gather(*(self._storage.get(name) for name in some))
-            found += [Job.from_json(text) for text in texts if text is not None]
+            texts = await self._storage.get_many(some)
+            found += [Job.from_json(texts[name]) for name in some if name in texts]
         return found
 
     async def find(self, job_id: str) -> Job | None:
@@ -80,6 +80,11 @@ class JobBook:
                 self._works.clear()
             known = self._works[job.work] = Work.from_json(text)
         return known
+
+    async def first(self, name: str, at: float, for_seconds: float) -> float:
+        """The time that was given first by those who ask within so many seconds."""
+        await self._storage.add(_FIRST + name, at, ttl_seconds=for_seconds)
+        return float(await self._storage.get(_FIRST + name) or at)
 
     # -- changing
 

@@ -126,15 +126,15 @@ class JobControl:
 
         return await self._change(job_id, resumed)
 
-    async def start_run(self, job_id: str | ScheduledJob) -> str:
+    async def start_run(self, job_id: str | ScheduledJob, *, at: float | None = None) -> str:
         """Start a run of a job at once, paused or not; its ticks stay as they are.
 
-        Returns the run's id.
+        Of a time ``at`` there is only one, whoever asks. Returns the run's id.
 
         Raises:
             DuplicatePipelineError: A run is going, and the job's ``overlap`` lets none begin.
         """
-        return await self._firing.run_now(str(job_id))
+        return await self._firing.run_now(str(job_id), at)
 
     # -- for schedulers
 

@@ -31,10 +31,10 @@ def check_cron(expression: str) -> str:
     Raises:
         ScheduleError: It is no cron expression.
     """
-    text = ALIASES.get(expression.strip().lower(), expression)
     try:
+        text = ALIASES.get(expression.strip().lower(), expression)
         CronSim(text, datetime(2000, 1, 1, tzinfo=UTC))
-    except (CronSimError, ValueError) as error:
+    except (CronSimError, ValueError, AttributeError) as error:
         rule = (
             f"is no cron expression ({error}); it has five fields (minute hour day month weekday), "
             f"such as '30 2 * * 1-5', or six that begin with the seconds"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from taskiq_flow.engine.ids import derived_run_id, new_run_id
 from taskiq_flow.exceptions import (
     DuplicatePipelineError,
     DuplicateTickError,
@@ -100,8 +99,8 @@ class Firing:
             await self.book.discard(taken)
         return taken
 
-    async def run_now(self, job_id: str) -> str:
-        """Make a run of a job beside its ticks; returns its id.
+    async def run_now(self, job_id: str, at: float | None = None) -> str:
+        """Make a run of a job beside its ticks, of a time one at the most; returns its id.
 
         Raises:
             JobNotFoundError: There is no such job.
@@ -113,7 +112,9 @@ class Firing:
             if fresh.work == job.work:
                 raise JobNotFoundError(job_id)  # half of it was deleted by hand
             job = fresh
-        run_id = await self._create(job, work, new_run_id(), None)
+        run_id = self._run_id(job, work, at)
+        with contextlib.suppress(DuplicateTickError):  # it was made, and is gone since
+            await self._create(job, work, run_id, at)
         now = self.clock()
         await self.book.change(
             job_id, lambda kept: kept.with_state(last_run_id=run_id, last_fired_at=now)
@@ -156,7 +157,7 @@ class Firing:
     async def _fire_one(self, job: Job, work: Work, tick: float) -> Outcome | None:
         """Make the run of a tick; None while it has to wait."""
         # Whoever fires this tick makes the same run, so only one of them makes it.
-        run_id = derived_run_id(tick, self.client.store.options.namespace, job.tick_name(tick))
+        run_id = self._run_id(job, work, tick)
         try:
             await self._create(job, work, run_id, tick)
         except DuplicateTickError:
@@ -175,6 +176,11 @@ class Firing:
             return Outcome(tick, Result.FAILED, error=str(error))
         self.on_fired(job, run_id)
         return Outcome(tick, Result.FIRED, run_id)
+
+    def _run_id(self, job: Job, work: Work, tick: float | None) -> str:
+        if tick is None:
+            return work.new_id()
+        return work.id_at(tick, self.client.store.options.namespace, job.tick_name(tick))
 
     async def _create(self, job: Job, work: Work, run_id: str, tick: float | None) -> str:
         """Make a run under the first name that is free.

@@ -79,7 +79,9 @@ class Job:
     """One record of the store, written by compare-and-set only.
 
     ``work`` is the digest of what is run, which is stored apart. ``key`` is the name of its runs
-    that was asked for. A job that is ``gone`` is about to be deleted.
+    that was asked for. ``kind`` says whose job it is: a pipeline's if it is empty, and that of a
+    background task else, which its own application fires. A job that is ``gone`` is about to be
+    deleted.
     """
 
     job_id: str
@@ -91,6 +93,7 @@ class Job:
     created_at: float
     state: JobState
     key: str | None = None
+    kind: str = ""
     paused: bool = False
     gone: bool = False
 

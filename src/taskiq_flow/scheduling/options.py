@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Any, Final, TypedDict, TypeVar
 from taskiq_flow.exceptions import ScheduleError
 from taskiq_flow.scheduling.job import CatchUp, JobOptions, Overlap
 from taskiq_flow.scheduling.triggers import (
+    LONGEST_SECONDS,
     CronTrigger,
     DateTrigger,
     IntervalTrigger,
@@ -155,6 +155,6 @@ def _word(kind: type[W], name: str, word: object) -> W:
 def _seconds(name: str, seconds: object) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise ScheduleError(name, seconds, "is no number of seconds")
-    if not 0 <= seconds < math.inf:
-        raise ScheduleError(name, seconds, "must be 0 or more seconds")
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise ScheduleError(name, seconds, "must be 0 or more seconds, and at most a hundred years")
     return float(seconds)

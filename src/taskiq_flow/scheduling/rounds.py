@@ -32,6 +32,9 @@ class Rounds:
     firing: Firing
     clock: Callable[[], float]
     poll_seconds: float
+    takes: Callable[[Job], bool]
+    """Which of the jobs are fired here."""
+
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
     _whens: dict[str, float] = field(default_factory=dict[str, float])
     _revision: str | None = None
@@ -63,6 +66,10 @@ class Rounds:
         """Read all jobs anew in the next round."""
         self._read_at = -math.inf
 
+    def when(self, job_id: str) -> float:
+        """When a job is due next, by the clock; never, if it is not fired here."""
+        return self._whens.get(job_id, math.inf)
+
     def _know(self, job: Job) -> None:
         """Keep a job, with the time at which it is looked at: finding that takes a while."""
         self.jobs[job.job_id], self._whens[job.job_id] = job, self._when(job)
@@ -89,7 +96,7 @@ class Rounds:
         revision = await book.revision()
         if revision == self._revision and 0 <= now - self._read_at < RELOAD_SECONDS:
             return
-        found = {job.job_id: job for job in await book.jobs()}
+        found = {job.job_id: job for job in await book.jobs() if self.takes(job)}
         for job_id in set(self.jobs) - set(found):
             self._forget(job_id)
         for job_id, job in found.items():

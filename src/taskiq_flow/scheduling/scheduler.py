@@ -19,13 +19,11 @@ from taskiq_flow.launch import client_of
 from taskiq_flow.metrics.schedules import measure_schedules
 from taskiq_flow.observers.calling import call_hook
 from taskiq_flow.pipeline.base import BasePipeline
-from taskiq_flow.scheduling.control import JobControl
 from taskiq_flow.scheduling.drafting import Names, as_pipeline, draft_job, merge, retime, work_of
 from taskiq_flow.scheduling.job import Job, ScheduledJob
+from taskiq_flow.scheduling.keeper import JobKeeper
 from taskiq_flow.scheduling.options import Schedule, check_id, read_options, read_trigger
 from taskiq_flow.scheduling.places import open_book
-from taskiq_flow.scheduling.rounds import Rounds
-from taskiq_flow.scheduling.service import Service
 from taskiq_flow.scheduling.triggers import Trigger, Zone, create_interval_trigger, zone_name
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.task import PipelineTask
@@ -37,7 +35,7 @@ H = TypeVar("H", bound=ErrorHandler)
 P = TypeVar("P")
 
 
-class PipelineScheduler(JobControl):
+class PipelineScheduler(JobKeeper):
     """Starts pipelines by cron, at intervals, or once.
 
     Jobs are stored with their compiled plans and inputs, in the place of the broker's runs unless
@@ -71,10 +69,10 @@ class PipelineScheduler(JobControl):
         self._client = client_of(broker)
         places = {"store": store, "db_url": db_url, "job_store_url": job_store_url}
         book = open_book(self._client.store, places, store_path)
-        super().__init__(book, self._client, clock)
+        super().__init__(
+            book, self._client, lambda job: not job.kind, clock=clock, poll_seconds=poll_seconds
+        )
         self._firing.on_fired, self._firing.on_failed = self._fired, self._failed
-        self._rounds = Rounds(self._firing, clock, poll_seconds)
-        self._service = Service(self.run_due, clock, poll_seconds)
         self._stop_measuring: Callable[[], None] = lambda: None
         self._handlers: list[ErrorHandler] = []
         self._calls: set[asyncio.Task[None]] = set()
@@ -82,11 +80,6 @@ class PipelineScheduler(JobControl):
         self._declared: list[Callable[[], Coroutine[Any, Any, ScheduledJob]]] = []
 
     # -- its own life
-
-    @property
-    def running(self) -> bool:
-        """Whether it fires jobs."""
-        return self._service.running
 
     async def start(self) -> None:
         """Store what was declared by decorators, and fire jobs from now on; may be repeated.
@@ -96,7 +89,7 @@ class PipelineScheduler(JobControl):
         while self._declared:
             await self._declared[0]()
             del self._declared[0]
-        self._service.start()
+        await super().start()
         self._stop_measuring()
         self._stop_measuring = measure_schedules(self, self.broker)
 
@@ -105,8 +98,8 @@ class PipelineScheduler(JobControl):
         self._stop_measuring()
         await self._service.stop()
         if self._calls:
-            await asyncio.wait(self._calls)
-        await self.book.close()
+            await asyncio.wait(self._calls)  # they may ask for jobs
+        await super().shutdown()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -114,16 +107,6 @@ class PipelineScheduler(JobControl):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.shutdown()
-
-    async def run_due(self) -> float:
-        """Fire what is due now, once; returns when something is due next, as seconds since the
-        epoch. For those who keep the time themselves, such as tests.
-
-        Raises:
-            StoreError: A store does not answer; what was due is due next time.
-            StorageUnavailableError: The same.
-        """
-        return await self._rounds.go()
 
     # -- scheduling
 
@@ -321,10 +304,6 @@ class PipelineScheduler(JobControl):
             self._pipelines[job.job_id] = pipeline
         self._changed()
         return ScheduledJob.of(job)
-
-    def _changed(self) -> None:
-        self._rounds.forget()
-        self._service.wake()
 
     def _fired(self, job: Job, run_id: str) -> None:
         pipeline = self._pipelines.get(job.job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from importlib import import_module
@@ -16,6 +17,9 @@ from taskiq_flow.exceptions import ScheduleError
 
 SHORTEST_SECONDS: Final = 0.1
 """The shortest interval: a tick takes a few calls to the store."""
+
+LONGEST_SECONDS: Final = 100 * 365 * 24 * 3600
+"""A hundred years; times that are further away no calendar of Python holds."""
 
 Zone: TypeAlias = str | tzinfo
 
@@ -122,7 +126,7 @@ def create_interval_trigger(
     The zone is that of a ``start_at`` without one.
 
     Raises:
-        ScheduleError: The interval is not at least a tenth of a second.
+        ScheduleError: The interval is not between a tenth of a second and a hundred years.
     """
     try:
         total = timedelta(
@@ -130,8 +134,8 @@ def create_interval_trigger(
         ).total_seconds()
     except (TypeError, ValueError, OverflowError) as error:
         raise ScheduleError("interval", seconds, f"is no length of time ({error})") from error
-    if total < SHORTEST_SECONDS:
-        rule = f"seconds must be at least {SHORTEST_SECONDS}"
+    if not SHORTEST_SECONDS <= total <= LONGEST_SECONDS:
+        rule = f"seconds must be at least {SHORTEST_SECONDS}, and at most a hundred years"
         raise ScheduleError("interval", total, rule)
     first = None if start_at is None else moment(start_at, timezone, name="start_at")
     return IntervalTrigger(total, first)
@@ -174,8 +178,8 @@ def in_hours(hours: float) -> DateTrigger:
 
 
 def _soon(name: str, number: float, unit: int) -> DateTrigger:
-    if not number > 0 or math.isinf(number):
-        raise ScheduleError(name, number, "must be more than 0")
+    if not 0 < number * unit <= LONGEST_SECONDS:
+        raise ScheduleError(name, number, "must be more than 0, and at most a hundred years")
     return DateTrigger(round(time.time() + number * unit, 3))
 
 
@@ -202,4 +206,9 @@ def moment(at: datetime, timezone: Zone, *, name: str) -> float:
         raise ScheduleError(name, at, "is no datetime")
     if at.tzinfo is None:
         at = at.replace(tzinfo=ZoneInfo(zone_name(timezone)))
-    return round(at.timestamp(), 3)
+    # Before the first year, or after the last, of a calendar in UTC there is none.
+    with suppress(OverflowError, ValueError):
+        seconds = round(at.timestamp(), 3)
+        if abs(seconds - time.time()) <= LONGEST_SECONDS:
+            return seconds
+    raise ScheduleError(name, at, "is more than a hundred years away")

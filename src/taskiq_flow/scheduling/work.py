@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID, uuid4
 
 from taskiq_flow.codec import encode
 from taskiq_flow.compile import Child, Shape, Startable
 from taskiq_flow.engine.forks import MAX_PARALLEL
+from taskiq_flow.engine.ids import derived_run_id, new_run_id
 from taskiq_flow.exceptions import FanOutError
 from taskiq_flow.model.records import NewRun
 from taskiq_flow.optimization.parallel import lowest, max_parallel_tasks
@@ -19,7 +21,11 @@ from taskiq_flow.plan import Plan, input_key, load_plan, plan_to_json
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A run that can be made any number of times; values are in their stored form."""
+    """A run that can be made any number of times; values are in their stored form.
+
+    ``meta`` are facts that each run carries. Ids of runs begin with their time, unless it
+    ``hides_time``.
+    """
 
     plan: Plan
     inputs: tuple[bytes, ...] = ()
@@ -27,6 +33,8 @@ class Work:
     timeout_seconds: float | None = None
     max_parallel: int | None = None
     tags: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    hides_time: bool = False
 
     @classmethod
     def of(
@@ -58,12 +66,23 @@ class Work:
         """What is shown: the pipeline's name, else its first step's."""
         return self.plan.name or self.plan.steps[0].name
 
+    def new_id(self) -> str:
+        """An id for one more run."""
+        return str(uuid4()) if self.hides_time else new_run_id()
+
+    def id_at(self, at: float, *facts: object) -> str:
+        """The id of the one run at a time: whoever asks gets the same."""
+        if not self.hides_time:
+            return derived_run_id(at, *facts)
+        digest = hashlib.sha256(repr((at, *facts)).encode()).digest()
+        return str(UUID(bytes=digest[:16], version=4))
+
     def draft(
         self, run_id: str, namespace: str, *, publish: bool, tags: Sequence[str], **facts: Any
     ) -> NewRun:
         """Make a run of it; ``facts`` are further fields of the record."""
         most = lowest(self.max_parallel, max_parallel_tasks())
-        meta: dict[str, Any] = {} if most is None else {MAX_PARALLEL: most}
+        meta = dict(self.meta) if most is None else {**self.meta, MAX_PARALLEL: most}
         return NewRun(
             run_id=run_id,
             namespace=namespace,
@@ -98,6 +117,8 @@ class Work:
             "timeout": self.timeout_seconds,
             "max_parallel": self.max_parallel,
             "tags": list(self.tags),
+            "meta": dict(self.meta),
+            "hides_time": self.hides_time,
         }
         return json.dumps(data, separators=(",", ":"))
 
@@ -112,4 +133,6 @@ class Work:
             data["timeout"],
             data["max_parallel"],
             tuple(data["tags"]),
+            data["meta"],
+            data["hides_time"],
         )

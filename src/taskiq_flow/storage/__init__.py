@@ -8,7 +8,14 @@ from taskiq_flow.storage.entry import StorageEntry
 from taskiq_flow.storage.factory import StorageAdapterFactory
 from taskiq_flow.storage.memory import InMemoryStorageAdapter
 from taskiq_flow.storage.prefix import PrefixedStorageAdapter
-from taskiq_flow.storage.rules import escape_pattern
+from taskiq_flow.storage.rules import (
+    check_ttl,
+    escape_pattern,
+    key_bytes,
+    key_text,
+    parse_pattern,
+)
+from taskiq_flow.storage.written import read_value, write_value
 
 if TYPE_CHECKING:
     from taskiq_flow.storage.encryption import EncryptedStorageAdapter
@@ -24,7 +31,13 @@ __all__ = [
     "SQLiteStorageAdapter",
     "StorageAdapterFactory",
     "StorageEntry",
+    "check_ttl",
     "escape_pattern",
+    "key_bytes",
+    "key_text",
+    "parse_pattern",
+    "read_value",
+    "write_value",
 ]
 
 _NEEDING_EXTRAS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 from taskiq_flow.storage.entry import StorageEntry
@@ -45,6 +46,14 @@ class BaseStorageAdapter(ABC):
         written, and what never expires is never removed by age. Redis removes by itself, so
         there it is always 0.
         """
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Read values, those that there are; one question to the database in the adapters here.
+
+        An adapter that does not override this asks for each, and takes None for missing.
+        """
+        values = [(key, await self.get(key)) for key in keys]
+        return {key: value for key, value in values if value is not None}
 
     async def get_entry(self, key: str) -> StorageEntry | None:
         """Read a value with its times; None only if there is none.

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from taskiq_flow.codec import decode
 from taskiq_flow.exceptions import MissingExtraError, StorageDecryptionError, StorageUseError
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.entry import StorageEntry
-from taskiq_flow.storage.written import write_value
+from taskiq_flow.storage.written import read_value, write_value
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -107,7 +106,7 @@ class EncryptedStorageAdapter(BaseStorageAdapter):
 
     def _open(self, key: str, token: Any) -> Any:
         try:
-            owner, value = decode(self._fernet.decrypt(_bytes(token)))
+            owner, value = read_value(self._fernet.decrypt(_bytes(token)))
         except InvalidToken as error:
             raise StorageDecryptionError(key) from error
         if owner != key:

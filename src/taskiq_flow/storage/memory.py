@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from taskiq_flow.codec import DEFAULT_LIMIT, decode
+from taskiq_flow.codec import DEFAULT_LIMIT
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.entry import StorageEntry
 from taskiq_flow.storage.rules import check_ttl, key_bytes, parse_pattern
-from taskiq_flow.storage.written import write_value
+from taskiq_flow.storage.written import read_value, write_value
 
 
 class _Kept(NamedTuple):
@@ -39,7 +39,7 @@ class InMemoryStorageAdapter(BaseStorageAdapter):
 
     async def get(self, key: str) -> Any | None:
         kept = self._find(key)
-        return None if kept is None else decode(kept.body)
+        return None if kept is None else read_value(kept.body)
 
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         key_bytes(key)
@@ -78,7 +78,7 @@ class InMemoryStorageAdapter(BaseStorageAdapter):
         expires_at = kept.expires_at
         return StorageEntry(
             key,
-            decode(kept.body),
+            read_value(kept.body),
             datetime.fromtimestamp(kept.created_at, UTC),
             None if expires_at is None else datetime.fromtimestamp(expires_at, UTC),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,10 @@ class PrefixedStorageAdapter(BaseStorageAdapter):
 
     async def get(self, key: str) -> Any | None:
         return await self.storage.get(self._name(key))
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        found = await self.storage.get_many([self._name(key) for key in keys])
+        return {name[len(self.prefix) :]: value for name, value in found.items()}
 
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         await self.storage.set(self._name(key), value, ttl_seconds)

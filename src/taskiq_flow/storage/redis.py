@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from taskiq_flow.codec import DEFAULT_LIMIT, decode
+from taskiq_flow.codec import DEFAULT_LIMIT
 from taskiq_flow.exceptions import MissingExtraError, StorageUnavailableError, StorageUseError
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.entry import StorageEntry
 from taskiq_flow.storage.rules import check_ttl, key_bytes, key_text, parse_pattern
-from taskiq_flow.storage.written import write_value
+from taskiq_flow.storage.written import read_value, write_value
 
 try:
     import redis.asyncio as redis
     from redis.exceptions import RedisError
 except ImportError as error:
     raise MissingExtraError("RedisStorageAdapter", "redis", "redis") from error
+
+READ_TOGETHER = 500
+"""Values that one command reads at the most."""
 
 _MAGIC = re.compile(rb"[*?\[\]\\]")
 
@@ -75,7 +78,20 @@ class RedisStorageAdapter(BaseStorageAdapter):
         name = self._name(key)
         with self.reaching():
             kept: bytes | None = await self._client.get(name)
-        return None if kept is None else decode(kept.partition(b"\n")[2])
+        return None if kept is None else read_value(kept.partition(b"\n")[2])
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        names = [self._name(key) for key in keys]
+        found: dict[str, Any] = {}
+        with self.reaching():
+            for first in range(0, len(names), READ_TOGETHER):
+                kept: list[bytes | None] = await self._client.mget(
+                    names[first : first + READ_TOGETHER]
+                )
+                for key, text in zip(keys[first:], kept, strict=False):
+                    if text is not None:
+                        found[key] = read_value(text.partition(b"\n")[2])
+        return found
 
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         await self._write(key, value, ttl_seconds, only_new=False)
@@ -131,7 +147,7 @@ class RedisStorageAdapter(BaseStorageAdapter):
         created_at, _, body = kept.partition(b"\n")
         return StorageEntry(
             key,
-            decode(body),
+            read_value(body),
             datetime.fromtimestamp(float(created_at), UTC),
             # -1: it never expires; -2: it did so between the two questions.
             None if left == -1 else datetime.fromtimestamp(time.time() + max(0, left) / 1000, UTC),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from taskiq_flow.codec import DEFAULT_LIMIT, decode
+from taskiq_flow.codec import DEFAULT_LIMIT
 from taskiq_flow.databases.drivers import POSTGRES, driver_of
 from taskiq_flow.exceptions import MissingExtraError, StorageUnavailableError, StorageUseError
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.entry import StorageEntry
 from taskiq_flow.storage.rules import check_ttl, key_bytes, key_text, parse_pattern
-from taskiq_flow.storage.written import write_value
+from taskiq_flow.storage.written import read_value, write_value
 
 try:
     from sqlalchemy import (
@@ -42,6 +42,9 @@ try:
     from taskiq_flow.databases.sql import Database
 except ImportError as error:
     raise MissingExtraError("SQLiteStorageAdapter", "sql", "sqlalchemy") from error
+
+READ_TOGETHER = 500
+"""Values that one statement reads at the most."""
 
 DEFAULT_URL = "sqlite+aiosqlite:///taskiq-flow.db"
 
@@ -90,17 +93,23 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
 
     async def get(self, key: str) -> Any | None:
         row = await self._find(key)
-        return None if row is None else decode(row.body.encode())
+        return None if row is None else read_value(row.body.encode())
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        names, found = [key_bytes(key) for key in keys], dict[str, Any]()
+        column = self._values.c.key
+        async with self._changing() as connection:
+            for first in range(0, len(names), READ_TOGETHER):
+                some = column.in_(names[first : first + READ_TOGETHER])
+                for row in await connection.execute(
+                    select(self._values).where(some, self._alive())
+                ):
+                    found[key_text(bytes(row.key))] = read_value(row.body.encode())
+        return found
 
     async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         name = key_bytes(key)
-        ttl = check_ttl("ttl_seconds", ttl_seconds) or self.ttl_seconds
-        now = time.time()
-        facts = {
-            "body": write_value(key, value, self._limit).decode(),
-            "created_at": now,
-            "expires_at": None if ttl is None else now + ttl,
-        }
+        facts = self._facts(key, value, ttl_seconds)
         changing = update(self._values).where(self._values.c.key == name).values(**facts)
         while True:
             try:
@@ -113,18 +122,12 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
 
     async def add(self, key: str, value: Any, ttl_seconds: float | None = None) -> bool:
         name = key_bytes(key)
-        ttl = check_ttl("ttl_seconds", ttl_seconds) or self.ttl_seconds
-        now = time.time()
-        facts = {
-            "body": write_value(key, value, self._limit).decode(),
-            "created_at": now,
-            "expires_at": None if ttl is None else now + ttl,
-        }
+        facts = self._facts(key, value, ttl_seconds)
         columns = self._values.c
-        over = delete(self._values).where(columns.key == name, columns.expires_at <= now)
+        over = columns.expires_at <= facts["created_at"]
         try:
             async with self._changing() as connection:
-                await connection.execute(over)
+                await connection.execute(delete(self._values).where(columns.key == name, over))
                 await connection.execute(insert(self._values).values(key=name, **facts))
         except IntegrityError:
             return False
@@ -161,7 +164,7 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
         over = row.expires_at
         return StorageEntry(
             key,
-            decode(row.body.encode()),
+            read_value(row.body.encode()),
             datetime.fromtimestamp(row.created_at, UTC),
             None if over is None else datetime.fromtimestamp(over, UTC),
         )
@@ -176,6 +179,15 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
 
     async def close(self) -> None:
         await self._database.close()
+
+    def _facts(self, key: str, value: Any, ttl_seconds: float | None) -> dict[str, Any]:
+        ttl = check_ttl("ttl_seconds", ttl_seconds) or self.ttl_seconds
+        now = time.time()
+        return {
+            "body": write_value(key, value, self._limit).decode(),
+            "created_at": now,
+            "expires_at": None if ttl is None else now + ttl,
+        }
 
     async def _find(self, key: str) -> Row[Any] | None:
         asked = select(self._values).where(*self._there(key_bytes(key)))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import reprlib
+from typing import Any
 
-from taskiq_flow.codec import encode
+from taskiq_flow.codec import decode, encode
 
 
-def write_value(key: str, value: object, limit: int | None) -> bytes:
+def read_value(body: bytes) -> Any:
+    """The value that `write_value` was given."""
+    return decode(body)
+
+
+def write_value(key: str, value: object, limit: int | None = None) -> bytes:
     """Write a value as JSON, the same bytes for the same value in every process.
 
     Raises:

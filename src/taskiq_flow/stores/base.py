@@ -65,7 +65,11 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing, newest first; ``cursor`` asks for the next one."""
+    """One page of a listing, newest first; ``cursor`` asks for the next one, None at the end.
+
+    A page that has looked at thousands of runs which do not fit comes short: it may hold fewer
+    than were asked for, even none, and a cursor all the same.
+    """
 
     runs: tuple[RunSnapshot, ...]
     cursor: str | None

@@ -25,12 +25,16 @@ _KINDS = {
 }
 
 
-def store_options(config: TaskiqFlowConfig) -> StoreOptions:
-    """The part of the settings that a store needs."""
+def store_options(config: TaskiqFlowConfig, *, sends: bool = True) -> StoreOptions:
+    """The part of the settings that a store needs.
+
+    Where no messages can be sent, none is waited for: what becomes ready is due at once, and the
+    workers find it at their next look.
+    """
     return StoreOptions(
         namespace=config.namespace,
         lease_seconds=config.lease_seconds,
-        kick_seconds=config.kick_seconds,
+        kick_seconds=config.kick_seconds if sends else 0.0,
         retention_seconds=config.retention_seconds,
         retained_runs=config.retained_runs,
     )

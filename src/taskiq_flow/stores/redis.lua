@@ -307,7 +307,9 @@ local function take(limits, token, who)
     local at, queue = free_at(limit), P .. 'lw:' .. limit.key
     retry_at = at and max(retry_at or 0, at) or retry_at
     if at and limit.most then
-      call('ZADD', queue, 'NX', call('HINCRBY', P .. 'clock', 'waiting', 1), who)
+      -- By rank, then in the order in which they came: both fit into the digits of a score.
+      local came = call('HINCRBY', P .. 'clock', 'waiting', 1)
+      call('ZADD', queue, 'NX', (limit.rank or 0) * 2 ^ 38 + came, who)
       call('EXPIRE', queue, 3600)
     end
   end
@@ -934,21 +936,23 @@ if op == 'ending' then -- keys…
   return FINAL[run.st.s] and {snapshot(run), outputs(run, {unpack(A, 7)}, true)} or false
 end
 
--- Walk the shortest index of what is asked for, newest first, and ask the others about a hundred
--- runs at once. A call looks at 5,000 runs at the most and says where to go on; runs that are found
--- by the beginnings of their names or by their ends are put in order, up to 20,000 in one call.
+-- Lists and counts. What is walked is in order of age: the shortest index of what is asked for, or
+-- those of the names that begin as asked for, merged; the others are asked about a hundred runs at
+-- once. A call looks at some thousand runs and says where to go on, however many are stored; few that
+-- are found by their ends are put in order.
 if op == 'list_runs' or op == 'count_runs' then
   -- (id: the last one seen or '') its time or '', since, until, limit, ended since, ended until (''
   -- where neither is asked for), status, beginning of the name, indexes…
+  local LOOKED, SORTED, BATCH, NAMES = 1000, 2000, 100, 1000
   forget_ended(float(now - A[5] / 1000), 100) -- what has expired does not count
   local at, since, till, limit, search = A[7], A[8], A[9], tonumber(A[10]), A[14]
   local counts, always = op == 'count_runs', since == '-inf' and till == 'inf'
-  local index, fewest
+  local walked, fewest -- keys of indexes, and how many runs stand there
   for k = 15, #A do
     local count = call('ZCOUNT', P .. A[k], since, '(' .. till)
-    if not fewest or count < fewest then index, fewest = P .. A[k], count end
+    if not fewest or count < fewest then walked, fewest = {P .. A[k]}, count end
   end
-  local ends, ended, named, names = {}, 0, 0, {}
+  local ends, ended, named, by_name = {}, 0, nil, false
   if A[11] ~= '' then
     for k, status in ipairs(A[13] ~= '' and {A[13]} or ENDS) do
       ends[k] = P .. 'i:e:' .. status
@@ -956,55 +960,44 @@ if op == 'list_runs' or op == 'count_runs' then
     end
   end
   if search ~= '' then
-    local most = 5000 -- names; of more of them nobody knows how many runs they have
-    local from, to = '[' .. search, '[' .. search .. '\255'
-    names = call('ZRANGEBYLEX', P .. 'i:names', from, to, 'LIMIT', 0, most + 1)
-    for k = 1, #names do
+    local from, to, most = '[' .. search, '[' .. search .. '\255', NAMES
+    local names = call('ZRANGEBYLEX', P .. 'i:names', from, to, 'LIMIT', 0, most + 1)
+    named = #names <= most and 0
+    for k = 1, named and #names or 0 do
       names[k] = P .. 'i:n:' .. names[k]
-      if #names <= most then named = named + call('ZCOUNT', names[k], since, '(' .. till) end
+      named = named + call('ZCOUNT', names[k], since, '(' .. till)
     end
-    if #names > most then named = math.huge end
+    if named and named <= fewest then walked, fewest, by_name = names, named, true end
   end
 
-  -- Counting what one index, or several that are of one kind, know by themselves.
-  local alone = #A == 15 and (A[15] == 'i:all' or A[13] ~= '')
-  local sum = search == '' and #ends == 0 and #A == 15 and fewest
-    or search ~= '' and #ends == 0 and A[15] == 'i:all' and named < math.huge and named
-    or search == '' and #ends > 0 and always and alone and ended
-  if counts and not sum and search == '' and #ends == 0 and always then
-    local keys = {}
-    for k = 15, #A do keys[#keys + 1] = P .. A[k] end
-    local both = redis.pcall('ZINTERCARD', #keys, unpack(keys)) -- Redis 7
-    sum = type(both) == 'number' and both
-  end
-  if counts and sum then return {min(sum, limit), 1, '', ''} end
-
-  local made, by_name, by_end
-  if search ~= '' and named <= min(20000, fewest) then
-    made, fewest, by_name = {}, named, true
-    for _, key in ipairs(names) do
-      for _, member in ipairs(call('ZREVRANGEBYSCORE', key, '(' .. till, since)) do
-        made[#made + 1] = member
-      end
+  if counts then -- what one index, or several that are of one kind, know by themselves
+    local alone, sum = #A == 15 and (A[15] == 'i:all' or A[13] ~= ''), nil
+    if search ~= '' then
+      sum = #ends == 0 and A[15] == 'i:all' and named
+    elseif #ends > 0 then
+      sum = always and alone and ended
+    elseif #A == 15 then
+      sum = fewest
+    elseif always and fewest <= 10 * LOOKED then
+      local both = {'ZINTERCARD', #A - 14} -- Redis 7
+      for k = 15, #A do both[#both + 1] = P .. A[k] end
+      sum = redis.pcall(unpack(both))
+      sum = type(sum) == 'number' and sum
     end
+    if sum then return {min(sum, limit), 1, '', ''} end
   end
-  if #ends > 0 and ended <= min(20000, fewest) then
-    made, by_name, by_end = {}, false, true
-    for _, key in ipairs(ends) do
-      for _, member in ipairs(call('ZREVRANGEBYSCORE', key, '(' .. A[12], A[11])) do
-        made[#made + 1] = member
-      end
-    end
-  end
-  if made then index = nil end
 
+  local by_end = #ends > 0 and ended <= min(SORTED, fewest)
+  if by_end then walked, by_name = {}, false end
   -- What an index says of a run stands between the brackets of a list, so no other text does.
-  local beginning = search ~= '' and cjson.encode({'i:all', 'i:n:' .. search}):sub(1, -3)
+  local beginning = search ~= '' and not by_name
+    and cjson.encode({'i:all', 'i:n:' .. search}):sub(1, -3)
+  local own = not by_name and walked[1]
   local function matching(ids) -- by the number of each
     local kept = {}
     for k = 1, #ids do kept[k] = true end
     for j = 15, #A do
-      if P .. A[j] ~= index and A[j] ~= 'i:all' then
+      if P .. A[j] ~= own and A[j] ~= 'i:all' then
         local scores = call('ZMSCORE', P .. A[j], unpack(ids))
         for k = 1, #ids do kept[k] = kept[k] and scores[k] end
       end
@@ -1020,11 +1013,100 @@ if op == 'list_runs' or op == 'count_runs' then
       end
       for k = 1, #ids do kept[k] = kept[k] and found[k] end
     end
-    if beginning and not by_name then
+    if beginning then
       local told = call('HMGET', P .. 'i:of', unpack(ids))
       for k = 1, #ids do kept[k] = kept[k] and told[k] and told[k]:find(beginning, 1, true) end
     end
     return kept
+  end
+
+  -- By bytes, as Redis orders what has the same score; `<` asks the server's locale.
+  local function is_less(one, other)
+    local k = 1
+    while one:byte(k) and one:byte(k) == other:byte(k) do k = k + 1 end
+    return (one:byte(k) or -1) < (other:byte(k) or -1)
+  end
+  local before, skip, last, made, streams = tonumber(at), 0, 0, nil, {}
+  local function stretch(key) -- the ranks between which to walk
+    local first
+    if before then
+      local tied = call('ZREVRANGEBYSCORE', key, at, at)
+      first = call('ZCOUNT', key, '(' .. at, '+inf')
+      for k = 1, #tied do
+        if is_less(tied[k], id) then break end
+        first = first + 1
+      end
+    else
+      -- What came later than the ends asked for need not be looked at; see SQL's.
+      local latest = #ends > 0 and float(min(tonumber(till), tonumber(A[12]) + 60)) or till
+      first = call('ZCOUNT', key, latest, '+inf')
+    end
+    return first, call('ZCOUNT', key, since, '+inf')
+  end
+  local function page(key, first, stop, ...)
+    return first < stop and call('ZREVRANGE', key, first, stop - 1, ...) or {}
+  end
+  local function advance(stream)
+    stream.k = stream.k + 2
+    if not stream.page[stream.k] then
+      local stop = min(stream.skip + stream.chunk, stream.last)
+      stream.page = page(stream.key, stream.skip, stop, 'WITHSCORES')
+      stream.k, stream.skip = 1, stop
+    end
+    stream.member, stream.time = stream.page[stream.k], tonumber(stream.page[stream.k + 1])
+  end
+  if by_end then
+    local earliest, latest, times = tonumber(since), tonumber(till), {}
+    made = {}
+    for _, key in ipairs(ends) do
+      local members = call('ZREVRANGEBYSCORE', key, '(' .. A[12], A[11])
+      for start = 1, #members, 100 do
+        local ids = {unpack(members, start, min(start + 99, #members))}
+        local scores = call('ZMSCORE', P .. 'i:all', unpack(ids))
+        for k = 1, #ids do
+          local time, member = scores[k] and tonumber(scores[k]), ids[k]
+          if time and time >= earliest and time < latest
+              and (not before or time < before or time == before and is_less(member, id)) then
+            made[#made + 1], times[member] = member, time
+          end
+        end
+      end
+    end
+    table.sort(made, function(x, y)
+      return times[x] > times[y] or times[x] == times[y] and is_less(y, x)
+    end)
+  elseif #walked == 1 then
+    skip, last = stretch(walked[1])
+  else
+    local chunk = max(2, math.floor(BATCH / #walked))
+    for k = 1, #walked do
+      local first, stop = stretch(walked[k])
+      streams[k] = {key = walked[k], chunk = chunk, skip = first, last = stop, page = {}, k = -1}
+      advance(streams[k])
+    end
+  end
+  local function following() -- the next runs; at the end fewer than BATCH
+    local ids = {}
+    if made then
+      ids = {unpack(made, skip + 1, min(skip + BATCH, #made))}
+    elseif #walked == 1 then
+      ids = page(walked[1], skip, min(skip + BATCH, last))
+    end
+    skip = skip + BATCH
+    while #streams > 0 and #ids < BATCH do
+      local newest = streams[1]
+      for k = 2, #streams do
+        local stream = streams[k]
+        if stream.member and (not newest.member or stream.time > newest.time
+            or stream.time == newest.time and is_less(newest.member, stream.member)) then
+          newest = stream
+        end
+      end
+      if not newest.member then break end
+      ids[#ids + 1] = newest.member
+      advance(newest)
+    end
+    return ids
   end
 
   local found, count, gone, looked, done = {}, 0, {}, 0, false
@@ -1033,66 +1115,22 @@ if op == 'list_runs' or op == 'count_runs' then
     if run then found[#found + 1] = snapshot(run) else gone[#gone + 1] = member end
     return run
   end
-  if made then
-    local first, last, before = tonumber(since), tonumber(till), tonumber(at)
-    local top = {} -- the newest ones, in order
-    for from = 1, #made, 100 do
-      local ids = {unpack(made, from, min(from + 99, #made))}
-      local times, kept = call('ZMSCORE', P .. 'i:all', unpack(ids)), matching(ids)
-      for k = 1, #ids do
-        local time, member = times[k] and tonumber(times[k]), ids[k]
-        if time and kept[k] and time >= first and time < last
-            and (not before or time < before or time == before and member < id) then
-          count = count + 1
-          local place = #top
-          while not counts and place > 0 and (top[place][1] < time
-              or top[place][1] == time and top[place][2] < member) do place = place - 1 end
-          if not counts and place < limit then
-            table.insert(top, place + 1, {time, member, times[k]})
-            top[limit + 1] = nil
-          end
-        end
+  while not done and looked < LOOKED and count < limit do
+    local ids = following()
+    local kept = #ids > 0 and matching(ids)
+    done, looked = #ids < BATCH, looked + #ids * (1 + #streams / 100)
+    for k = 1, #ids do
+      if count == limit then
+        done = false
+        break
       end
-    end
-    done = #top < limit
-    for k = 1, #top do
-      show(top[k][2])
-      id, at = top[k][2], top[k][3]
-    end
-    if counts then return {min(count, limit), 1, '', ''} end
-  else
-    local first, position, latest = tonumber(since), 0, till
-    if #ends > 0 then latest = float(min(tonumber(till), tonumber(A[12]) + 60)) end -- see SQL's
-    if at == '' then
-      position = call('ZCOUNT', index, latest, '+inf')
-    else
-      -- The run may have left this index since; put it back for a moment to know its place.
-      local absent = not call('ZSCORE', index, id)
-      if absent then call('ZADD', index, at, id) end
-      position = call('ZREVRANK', index, id) + (absent and 0 or 1)
-      if absent then call('ZREM', index, id) end
-    end
-    while not done and looked < 5000 and count < limit do
-      local page = call('ZREVRANGE', index, position, position + 99, 'WITHSCORES')
-      local ids, times = {}, {}
-      done, position, looked = #page < 200, position + 100, looked + 100
-      for k = 1, #page, 2 do
-        if not always and tonumber(page[k + 1]) < first then
-          done = true
-          break
-        end
-        ids[#ids + 1], times[#times + 1] = page[k], page[k + 1]
-      end
-      local kept = #ids > 0 and matching(ids)
-      for k = 1, #ids do
-        if count == limit then break end
-        id, at = ids[k], times[k]
-        if kept[k] and (counts or show(id)) then count = count + 1 end
-      end
+      id = ids[k]
+      if kept[k] and (counts or show(id)) then count = count + 1 end
     end
   end
+  at = call('ZSCORE', P .. 'i:all', id) or at
   for k = 1, #gone do -- their keys expired
-    if index then call('ZREM', index, gone[k]) end
+    for _, key in ipairs(walked) do call('ZREM', key, gone[k]) end
     forget(gone[k])
   end
   return {counts and count or found, done and 1 or 0, id, at}

@@ -47,7 +47,6 @@ from taskiq_flow.stores import redis_replies as replies
 from taskiq_flow.stores.base import (
     CHUNK,
     FORMAT_VERSION,
-    SUMMED_STEPS,
     Ending,
     EndListener,
     Held,
@@ -55,15 +54,11 @@ from taskiq_flow.stores.base import (
     RunStore,
     StoreOptions,
 )
-from taskiq_flow.stores.redis_arguments import Argument
 from taskiq_flow.stores.redis_feed import RedisFeed
+from taskiq_flow.stores.redis_listings import RedisListings
 from taskiq_flow.stores.redis_wire import RedisEar, RedisWire, ReplyError
-from taskiq_flow.stores.step_sums import StepSums
 
 logger = logging.getLogger(__name__)
-
-ENDLESS = 1 << 62
-"""More runs than there can be."""
 
 SCRIPT = resources.files("taskiq_flow.stores").joinpath("redis.lua").read_bytes()
 SCRIPT_HASH = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
@@ -96,6 +91,7 @@ class RedisRunStore(RunStore):
         self._pace = (repr(pace.lease), repr(pace.kick), int(retention * 1000))
         self._wire = RedisWire(url, **client_options)
         self._feed = RedisFeed(self._call, self._key("feed"), url, client_options)
+        self._listings = RedisListings(self._run)
         self._listeners: list[EndListener] = []
         self._ear: RedisEar | None = None
 
@@ -126,13 +122,13 @@ class RedisRunStore(RunStore):
     def _key(self, suffix: str) -> str:
         return self._base + suffix
 
-    async def _call(self, *command: Argument) -> Any:
+    async def _call(self, *command: arguments.Argument) -> Any:
         try:
             return await self._wire.call(*command)
         except ReplyError as error:
             raise StoreError(f"The run store {self._wire.shown_url} answered: {error}") from error
 
-    async def _run(self, operation: str, *own: Argument) -> Any:
+    async def _run(self, operation: str, *own: arguments.Argument) -> Any:
         now = "" if self._clock is None else repr(self._clock())
         rest = (1, self._base, operation, now, *self._pace, *own)
         try:
@@ -149,7 +145,7 @@ class RedisRunStore(RunStore):
     async def create(
         self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
     ) -> tuple[Ready, ...]:
-        part: list[Argument] | None = None
+        part: list[arguments.Argument] | None = None
         for following in arguments.parts(new, items or {}):
             if part is not None and not await self._run("part", new.run_id, *part):
                 break  # it was sealed before: this call is a repetition
@@ -189,7 +185,7 @@ class RedisRunStore(RunStore):
     async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
         lost: dict[str, LostReason] = {}
         for first in range(0, len(held), CHUNK):
-            leases: list[Argument] = []
+            leases: list[arguments.Argument] = []
             for lease in held[first : first + CHUNK]:
                 leases += (*lease.address, lease.token)
             reply = await self._run("renew", *leases)
@@ -276,44 +272,18 @@ class RedisRunStore(RunStore):
     async def list_runs(
         self, which: RunFilter, *, cursor: str | None = None, limit: int = 100
     ) -> Page:
-        at, _, last = (cursor or "").partition(" ")
-        found: list[RunSnapshot] = []
-        whole = False
-        while not whole and len(found) <= limit:
-            wanted = limit + 1 - len(found)
-            asked = arguments.filter_arguments(which, at, wanted)
-            page, whole, last, at = await self._run("list_runs", last, *asked)
-            found += map(replies.snapshot, page)
-        if len(found) <= limit:
-            return Page(tuple(found), None)
-        shown = found[limit - 1]
-        return Page(tuple(found[:limit]), f"{shown.created_at!r} {shown.run_id}")
+        return await self._listings.page(which, cursor, limit)
 
     async def count_runs(self, where: RunFilter, *, at_most: int | None = None) -> int:
-        most = ENDLESS if at_most is None else at_most
-        count, whole, last, at = 0, False, "", ""
-        while not whole and count < most:
-            asked = arguments.filter_arguments(where, at, most - count)
-            counted, whole, last, at = await self._run("count_runs", last, *asked)
-            count += counted
-        return count
+        return await self._listings.count(where, at_most)
 
     async def count_ended(
         self, *, since: float, until: float, buckets: int
     ) -> list[dict[RunStatus, int]]:
-        edges = [since + (until - since) * number / buckets for number in range(buckets + 1)]
-        counts = await self._run("count_ended", "", *map(repr, edges))
-        return replies.counts_by_status(counts)
+        return await self._listings.ended(since, until, buckets)
 
     async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
-        run_ids = replies.newest(await self._run("ended_last", "", newest), newest)
-        sums = StepSums()
-        while run_ids and sums.has_room:
-            runs = await self._run("step_rows", "", SUMMED_STEPS, *run_ids)
-            run_ids = run_ids[len(runs) :]
-            for total, name, steps in runs:
-                sums.add_run(total, name.decode(), map(replies.step_times, steps))
-        return sums.totals()
+        return await self._listings.step_totals(newest)
 
     async def delete(self, run_id: str) -> bool:
         return bool(await self._run("delete", run_id))

@@ -213,7 +213,13 @@ def _record(step: StepRecord, new: NewRun, waiting: int, skipped: int | None) ->
 
 
 def _limit(limit: Limit) -> dict[str, Any]:
-    facts = {"key": limit.key, "most": limit.most, "rate": limit.per_second, "burst": limit.burst}
+    facts = {
+        "key": limit.key,
+        "most": limit.most,
+        "rate": limit.per_second,
+        "burst": limit.burst,
+        "rank": -limit.priority or None,
+    }
     return {name: fact for name, fact in facts.items() if fact is not None}
 
 

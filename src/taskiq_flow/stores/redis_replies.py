@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     NONE_VALUE,
     Address,
     EventRecord,
-    EventType,
     Finished,
     Grant,
     ItemGrant,

@@ -110,6 +110,17 @@ class StorageAdapterContract:
         assert await adapter.keys() == ["a"]
         assert await adapter.delete("a")
 
+    async def test_many_values_are_read_at_once(self, adapter: BaseStorageAdapter) -> None:
+        names = ["a%", "a\0", "ä", *(f"key {number}" for number in range(1200))]
+        there = [*names[:4], *names[-2:]]
+        for name in there:
+            await adapter.set(name, {"of": name})
+
+        found = await adapter.get_many(names)
+
+        assert found == {name: {"of": name} for name in there}
+        assert await adapter.get_many([]) == {}
+
     async def test_a_stored_value_is_a_copy(self, adapter: BaseStorageAdapter) -> None:
         value = {"list": [1]}
         await adapter.set("a", value)

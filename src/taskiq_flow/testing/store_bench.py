@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     Address,
     Done,
     EventRecord,
-    EventType,
     Finished,
     Grant,
     ItemDone,

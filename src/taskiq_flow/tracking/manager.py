@@ -12,12 +12,13 @@ from taskiq import AsyncBroker
 
 from taskiq_flow.exceptions import NoTrackingStorageError, StoreError, TrackingQueryError
 from taskiq_flow.model.records import RunStatus
+from taskiq_flow.stores.paging import checked_limit
 from taskiq_flow.tracking import metrics
 from taskiq_flow.tracking.attachment import Attachment
 from taskiq_flow.tracking.listeners import Listener
 from taskiq_flow.tracking.mirror import Mirror
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage, TrackingMetrics
-from taskiq_flow.tracking.query import HistoryQuery, checked_limit
+from taskiq_flow.tracking.query import HistoryQuery
 from taskiq_flow.tracking.source import make_source
 from taskiq_flow.tracking.storage import TrackingStorage, check_storage
 from taskiq_flow.tracking.view import RunView, view_of
@@ -139,7 +140,8 @@ class PipelineTrackingManager:
         move those to come.
 
         Raises:
-            TrackingQueryError: A time has no zone, there is no such status, the limit is below 1.
+            TrackingQueryError: A time has no zone, there is no such status, the limit is below 1,
+                no page has given the cursor.
         """
         query = HistoryQuery.of(
             status=status,
@@ -174,8 +176,7 @@ class PipelineTrackingManager:
 
     async def keep_newest(self, count: int) -> int:
         """Remove all ended runs but the newest; returns how many. Those that go on stay."""
-        if count < 0:
-            raise TrackingQueryError("count", count, "must not be negative")
+        count = checked_limit(count, name="count", least=0)
         storage, kept, removed = self._asked, 0, 0
         old: list[str] = []
         async for status in self._all(HistoryQuery()):
@@ -296,6 +297,6 @@ async def _begin(attachment: Attachment) -> None:
 
 
 def _checked_days(days: Any) -> float:
-    if not isinstance(days, int | float) or not 0 <= days <= 365_000:
+    if isinstance(days, bool) or not isinstance(days, int | float) or not 0 <= days <= 365_000:
         raise TrackingQueryError("days", days, "must be a number from 0 to 365,000")
     return float(days)

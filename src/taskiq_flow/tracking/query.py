@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from taskiq_flow.exceptions import TrackingQueryError
 from taskiq_flow.model.records import RunFilter, RunStatus
+from taskiq_flow.stores import paging
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage
 
 _BEGINNING = datetime.fromtimestamp(0, UTC)
@@ -38,12 +39,13 @@ class HistoryQuery:
         """Check what a user asks for.
 
         Raises:
-            TrackingQueryError: There is no such status, or a time has no zone.
+            TrackingQueryError: There is no such status, or a time is none or has no zone.
         """
         for label, moment in (("since", since), ("until", until)):
-            if moment is not None and moment.tzinfo is None:
+            if moment is not None and getattr(moment, "tzinfo", None) is None:
+                lacks = "has no time zone" if isinstance(moment, datetime) else "is no datetime"  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TrackingQueryError(
-                    label, moment, "has no time zone; use datetime.now(UTC) for example"
+                    label, moment, f"{lacks}; use datetime.now(UTC) for example"
                 )
         return cls(_status(status), since, until, pipeline_type, tag, name)
 
@@ -101,7 +103,7 @@ def place(status: PipelineStatus) -> tuple[float, str]:
 
 def cursor_after(status: PipelineStatus) -> str:
     """The cursor of a page that ends with this record."""
-    return "{!r} {}".format(*place(status))
+    return paging.cursor_after(*place(status))
 
 
 def place_of(cursor: str) -> tuple[float, str]:
@@ -110,22 +112,11 @@ def place_of(cursor: str) -> tuple[float, str]:
     Raises:
         TrackingQueryError: No page has given it.
     """
-    moment, _, key = cursor.partition(" ")
     try:
+        moment, _, key = cursor.partition(" ")
         return float(moment), key
-    except ValueError:
-        raise TrackingQueryError("cursor", cursor, "is not the cursor of a page") from None
-
-
-def checked_limit(limit: int) -> int:
-    """A limit that a page can have.
-
-    Raises:
-        TrackingQueryError: It is below 1.
-    """
-    if limit < 1:
-        raise TrackingQueryError("limit", limit, "must be at least 1")
-    return limit
+    except (ValueError, TypeError, AttributeError):
+        raise paging.no_cursor(cursor) from None
 
 
 def _is_behind(status: PipelineStatus, cursor: str | None) -> bool:
@@ -137,6 +128,6 @@ def _status(word: str | None) -> RunStatus | None:
         return None
     try:
         return RunStatus(word.upper())
-    except ValueError:
+    except (ValueError, AttributeError):
         known = ", ".join(status.value for status in RunStatus)
         raise TrackingQueryError("status", word, f"is not one of {known}") from None

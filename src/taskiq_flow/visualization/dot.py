@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from taskiq_flow.visualization.model import Drawable, NodeView, status_word, view_of
+from taskiq_flow.visualization.svg_style import LIGHT
 
 
 def render_dot(graph: Drawable, *, orientation: str = "LR") -> str:
@@ -27,7 +28,7 @@ def render_dot(graph: Drawable, *, orientation: str = "LR") -> str:
 def _attributes(node: NodeView) -> str:
     caption = node.label if node.kind == "task" else f"{node.label}\n({node.kind})"
     text = f"{caption}\n{node.detail}" if node.detail else caption
-    colour = _COLOURS.get(status_word(node) or "")
+    colour = LIGHT.get(status_word(node) or "")
     colours = f', color="{colour}", fontcolor="{colour}"' if colour else ""
     return f"label={_quoted(text)}{colours}"
 
@@ -41,15 +42,3 @@ def _quoted(text: str) -> str:
     shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
     escaped = shown.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
-
-
-_COLOURS = {
-    "pending": "#656d7b",
-    "running": "#0a66c9",
-    "completed": "#137a48",
-    "failed": "#bb1e29",
-    "cancelled": "#55606f",
-    "skipped": "#6a6690",
-    "retrying": "#96570a",
-    "event": "#9030a8",
-}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_LIGHT: Final = {
+from taskiq_flow.visualization.model import STATUS_WORDS
+
+LIGHT: Final = {
     "surface": "#ffffff",
     "line-strong": "#c9ced6",
     "text": "#15171c",
@@ -39,10 +41,6 @@ _DARK: Final = {
     "event": "#d68ee8",
     "shadow": "#0008",
 }
-_STATUSES: Final = (
-    *("pending", "running", "completed", "failed"),
-    *("cancelled", "skipped", "retrying", "event"),
-)
 
 # Every selector begins with the picture's own class: in a notebook, a style sheet inside an SVG
 # is one of the whole page.
@@ -93,9 +91,9 @@ def _scoped(rules: str) -> str:
 
 STYLE: Final = "\n".join(
     (
-        f".taskiq-flow{{color-scheme:light dark;{_variables(_LIGHT | _FONTS)}}}",
+        f".taskiq-flow{{color-scheme:light dark;{_variables(LIGHT | _FONTS)}}}",
         f"@media(prefers-color-scheme:dark){{.taskiq-flow{{{_variables(_DARK)}}}}}",
-        *(f".taskiq-flow .is-{status}{{--st:var(--{status})}}" for status in _STATUSES),
+        *(f".taskiq-flow .is-{status}{{--st:var(--{status})}}" for status in STATUS_WORDS),
         _scoped(_RULES),
         "@keyframes taskiq-flow{to{stroke-dashoffset:-9}}",
         "@media(prefers-reduced-motion:reduce){.taskiq-flow .edge.flow{animation:none}}",

@@ -110,6 +110,19 @@ def test_an_interrupted_run_is_kept_and_the_command_says_how_to_go_on(
     assert f"taskiq-flow run {app}:chain --continue {run_id[-8:]}" in stopped.err
 
 
+def test_an_interrupted_run_goes_on_in_the_same_process(cli: Cli) -> None:
+    app = cli.write(APP)
+    with signalled(cli, signal.SIGINT):
+        cli("run", f"{app}:chain", "--arg", "1")
+    run_id = cli("list", "--json").json["runs"][0]["run_id"]
+    (cli.directory / "go").touch()
+
+    said = cli("run", f"{app}:chain", "--continue", run_id[-8:], "--json", "-q")
+
+    assert (said.code, said.json["run_id"], said.json["result"]) == (0, run_id, 3)
+    assert (cli.directory / "first.log").read_text() == "ran\n"
+
+
 def test_a_run_in_memory_is_gone_and_the_command_says_so(cli: Cli) -> None:
     app = cli.write(APP)
     with signalled(cli, signal.SIGINT):

@@ -54,6 +54,7 @@ def test_lists_are_filtered_and_paged(cli: Cli, app: str) -> None:
 
     assert [each["run_id"] for each in (*page["runs"], *rest["runs"])] == [third, second, first]
     assert page["total"] == 3
+    assert cli("list", "--cursor", "nonsense").code == 2
     for words, found in (
         (["--status", "failed"], [third]),
         (["--name", "good"], [second, first]),
@@ -114,6 +115,19 @@ def test_nothing_that_a_run_holds_moves_the_terminal(
         assert "\x1b[31mred" not in said.out
         assert len(text) < 400_000
     assert "[bold]b[/bold]" in cli("logs", run_id).out
+
+
+def test_a_result_that_is_text_moves_no_terminal_either(cli: Cli, app: str) -> None:
+    module = f"spoken_{app}"
+    (cli.directory / f"{module}.py").write_text(
+        f"from {app} import Pipeline, broker, speak\np = Pipeline(broker).call_next(speak)\n"
+    )
+
+    said = cli("run", module, "-q", "-a", "5")
+
+    assert said.code == 0
+    assert "[bold]b[/bold]" in said.out
+    assert not set(said.out) & set("\x1b\x07\u202e\u200f")
 
 
 def test_logs_come_in_order_and_of_one_step(cli: Cli, app: str) -> None:

@@ -51,7 +51,10 @@ def test_a_failed_run_is_retried_once_and_says_where_it_goes_on(cli: Cli, app: s
     assert "run MODULE:PIPELINE --continue" in cli("retry", failed).err
     assert cli("retry", first["run_id"]).code == 5
     assert cli("cancel", first["run_id"]).code == 0
-    assert cli("cancel", first["run_id"]).code == 5
+    again = cli("cancel", first["run_id"])
+    assert again.code == 5
+    assert again.out == f"Run {first['run_id']} is left as it is.\n"
+    assert again.err == "It had ended before.\n"
 
 
 def test_a_run_is_forked_from_a_step_with_another_value(cli: Cli, app: str) -> None:
@@ -71,13 +74,18 @@ def test_dead_letters_are_listed_replayed_and_removed(cli: Cli, app: str) -> Non
     first, second = run(cli, app, -9), run(cli, app, -9)
 
     letters = cli("dlq", "list", "--json").json["letters"]
+    assert cli("dlq", "list", "--json", "--error", "ValueError").json["letters"] == letters
+    assert cli("dlq", "replay", "--all", "--error", "KeyError", "--json").json["made"] == {}
     replayed = cli("dlq", "replay", "--all", "--name", "chain", "--json").json
 
     assert [letter["run_id"] for letter in letters] == [second, first]
     assert set(replayed["made"]) == {first, second}
     assert cli("dlq", "list").err == "No dead letters.\n"
     assert cli("dlq", "replay").code == 2
-    assert cli("dlq", "delete", first).code == 2  # nobody can be asked
+    assert cli("dlq", "delete", first).err == (
+        "error: --yes is needed where nobody can be asked.\n"
+    )
+    assert cli("dlq", "delete", first).code == 2
     assert cli("dlq", "delete", first, "--yes", "--json").json == {"removed": [first]}
     assert cli("show", first).code == 3
 

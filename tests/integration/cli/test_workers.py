@@ -14,6 +14,20 @@ pytestmark = pytest.mark.redis
 
 TARGET = "tests.integration.apps.commanded"
 BROKER = ("--broker", "tests.integration.apps.plain:broker")
+LONELY = """
+import os
+from taskiq_redis import ListQueueBroker
+from taskiq_flow import Pipeline, PipelineMiddleware
+
+broker = ListQueueBroker(os.environ["TASKIQ_FLOW_STORE_URL"], queue_name="lonely")
+broker.add_middlewares(PipelineMiddleware())
+
+@broker.task
+async def nothing(value: int) -> int:
+    return value
+
+p = Pipeline(broker, nothing)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +90,22 @@ def test_workers_are_listed_and_the_doctor_names_what_is_guaranteed(cli: Cli) ->
     assert "at most once" in said.out
     assert "a lost message costs time, not work" in said.out
     assert "1 serve" in said.out
+
+
+def test_a_run_that_nobody_takes_says_so_wherever_it_is_looked_at(cli: Cli) -> None:
+    lonely = cli.write(LONELY)
+    run_id = cli("run", f"{lonely}:p", "--broker", f"{lonely}:broker", "-a", "4", "-d").out.strip()
+
+    shown = cli("show", run_id)
+    watched = cli("watch", run_id, "--timeout", "5")
+    waiting = cli("run", f"{TARGET}:waiting", *BROKER, "-d").out.strip()
+
+    assert (shown.code, watched.code) == (0, 124)
+    for said in (shown, watched):
+        assert "no live worker serves queue" in said.out
+    assert "waits for event 'go'" in cli("show", waiting).out
+    assert " left" not in cli("show", waiting).out
+    assert cli("cancel", waiting).code == 0
 
 
 def test_the_doctor_finds_that_nobody_serves_a_queue(cli: Cli) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from taskiq_flow.stores.base import RunStore, StoreOptions
+from taskiq_flow.stores.factory import make_store
 from tests.support.tree import ROOT
 
 
@@ -21,8 +22,6 @@ class Server:
     """One uvicorn process with the application."""
 
     def __init__(self, directory: Path, tasks: str) -> None:
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         env = {
             **os.environ,
             "JOURNAL": str(directory / "journal"),
@@ -31,12 +30,20 @@ class Server:
             "TASKIQ_FLOW_LEASE_SECONDS": "2",
             "TASKIQ_FLOW_KICK_SECONDS": "2",
         }
-        command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port"]
-        command += [str(self.port), "tests.integration.fastapi.app:app"]
-        self._log = (directory / f"server-{self.port}.log").open("wb")
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=self._log, stderr=subprocess.STDOUT
-        )
+        # Bound here: one that was only looked for may be taken by the time the server has started.
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port, fd = listening.getsockname()[1], listening.fileno()
+            self.url = f"http://127.0.0.1:{port}"
+            command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--fd", str(fd)]
+            self._log = (directory / f"server-{port}.log").open("w+b")
+            self.process = subprocess.Popen(
+                [*command, "tests.integration.fastapi.app:app"],
+                cwd=ROOT,
+                env=env,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[fd],
+            )
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         self.process.send_signal(how)
@@ -48,13 +55,13 @@ class Server:
         self._log.close()
 
     async def is_up(self) -> None:
-        """Wait until it answers."""
-        async with asyncio.timeout(60), httpx.AsyncClient() as client:
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    await client.get(f"{self.url}/nothing")
-                    return
-                await asyncio.sleep(0.05)
+        """Wait until it answers; until it does, the connection waits at its port."""
+        async with httpx.AsyncClient(timeout=100) as client:
+            try:
+                await client.get(f"{self.url}/nothing")
+            except httpx.TransportError as error:
+                self._log.seek(0)
+                raise AssertionError(f"no server: {self._log.read().decode()}") from error
 
 
 @asynccontextmanager
@@ -67,30 +74,22 @@ async def serving(directory: Path, tasks: str) -> AsyncIterator[Server]:
         server.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-async def post_many(
-    urls: list[str], path: str, count: int, answered: dict[int, str], *, first: int = 0
-) -> None:
+async def post_many(urls: list[str], path: str, numbers: range, answered: dict[int, str]) -> None:
     """Send requests one after another in eight lanes, to each server in turn; note the answers.
 
     A server that dies takes the requests that it is answering with it.
     """
 
-    async def lane(start: int) -> None:
-        async with httpx.AsyncClient(timeout=60) as client:
-            for number in range(start, count, 8):
-                url = f"{urls[number % len(urls)]}/{path}/{number}"
-                with contextlib.suppress(httpx.TransportError):
-                    answer = await client.post(url)
-                    if answer.status_code == 200:
-                        answered[number] = answer.json()
+    async def lane(client: httpx.AsyncClient, numbers: range) -> None:
+        for number in numbers:
+            url = f"{urls[number % len(urls)]}/{path}/{number}"
+            with contextlib.suppress(httpx.TransportError):
+                answer = await client.post(url)
+                if answer.status_code == 200:
+                    answered[number] = answer.json()
 
-    await asyncio.gather(*(lane(first + number) for number in range(8)))
+    async with httpx.AsyncClient(timeout=60) as client:
+        await asyncio.gather(*(lane(client, numbers[start::8]) for start in range(8)))
 
 
 def journal(directory: Path) -> list[str]:
@@ -99,7 +98,13 @@ def journal(directory: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def statuses(file: Path) -> dict[str, str]:
-    """The status of every stored task, read from the file itself."""
-    with contextlib.closing(sqlite3.connect(file)) as connection:
-        return dict(connection.execute("SELECT run_id, status FROM taskiq_flow_run"))
+@asynccontextmanager
+async def store_of(tasks: str) -> AsyncIterator[RunStore]:
+    """The store of the servers, as another process sees it."""
+    namespace = os.environ.get("TASKIQ_FLOW_NAMESPACE", "default")
+    store = make_store(tasks, StoreOptions(namespace=namespace))
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()

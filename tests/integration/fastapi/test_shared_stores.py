@@ -1,7 +1,8 @@
-"""Two instances on one server: one key runs once, and both see, cancel and retry all tasks."""
+"""Two instances on one store: one key runs once, and both see, cancel and retry all tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,20 @@ from fastapi_taskflow.models import QueueConfig
 
 @pytest.fixture(
     params=[
+        "sqlite",
         pytest.param("redis", marks=pytest.mark.redis),
         pytest.param("postgres", marks=pytest.mark.postgres),
     ]
 )
 async def instances(
-    request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[list[TaskManager]]:
-    url = str(request.getfixturevalue(f"{request.param}_url"))
+    url = f"sqlite:///{tmp_path / 'tasks.db'}"
+    if request.param != "sqlite":
+        url = str(request.getfixturevalue(f"{request.param}_url"))
     monkeypatch.setenv("TASKIQ_FLOW_NAMESPACE", namespace)
     queues = {"small": QueueConfig(concurrency=1, max_size=1)}
     made = [

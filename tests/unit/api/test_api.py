@@ -461,7 +461,7 @@ def test_items_of_a_map_come_by_page_with_their_states(served: Served) -> None:
     page = served.get(f"/runs/{run_id}/items?step=double&start=2&stop=5")
 
     assert [(item["number"], item["state"]) for item in page["items"]] == [
-        (2, "done"), (3, "dropped"), (4, "done"),
+        (2, "done"), (3, "failed"), (4, "done"),
     ]  # fmt: skip
     assert page["total"] == 6
     assert page["items"][0]["given"]["value"] == 2

@@ -113,6 +113,19 @@ def test_the_page_has_a_place_for_every_table(tmp_path: Path) -> None:
     assert "| Redis | 7 |" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("beside", "holds"), [(1.2, True), (1.3, False)])
+def test_pages_and_open_tabs_are_held_against_their_wishes(beside: float, holds: bool) -> None:
+    page, data = Asked(9.0, 99.0, "overview: 99.0 ms"), Asked(9.0, 120.0, "runs: 101.0 ms")
+    cell = Cell(Shape.PAGES, Store.SQLITE)
+    facts = {"asked": {"page": page, "data": data}, "figures": {"alone_ms": 1, "beside_ms": beside}}
+    results = Results([Measured(cell, 0, seconds=9.0, steps=9, ok=True, **facts)])
+
+    verdicts = judged(results)
+
+    assert [verdict.holds for verdict in verdicts] == [True, False, holds]
+    assert "| SQLite | 100,000 | 9.0 ms, at most 99 ms |" in sections(results, {})["pages"]
+
+
 @pytest.mark.parametrize(("slowest", "holds"), [("49.9", True), ("50.1", False)])
 def test_the_slowest_kind_of_page_is_held_against_the_wish_too(slowest: str, holds: bool) -> None:
     found = Asked(p50_ms=3.0, max_ms=80.0, slowest=f"failed, tag: {slowest} ms")

@@ -1,6 +1,8 @@
 """The dashboard as an app: mounted anywhere, safe for everybody, light for big runs."""
 
 import base64
+import csv
+import io
 import json
 import re
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ from taskiq import InMemoryBroker
 from taskiq_flow import Pipeline, PipelineMiddleware
 from taskiq_flow.dashboard import create_app
 from taskiq_flow.dashboard.live import message_of
+from taskiq_flow.dashboard.pages import runs
 from taskiq_flow.operations import Change, Operations
 from taskiq_flow.security import Security
 
@@ -33,6 +36,7 @@ ACTIONS = (
     "/runs/{run}/fork",
     "/runs/{run}/event",
     "/dead-letters/replay",
+    "/dead-letters/discard",
     "/schedules/nightly",
 )
 
@@ -121,6 +125,8 @@ async def test_nobody_sees_a_page_and_nobody_acts_without_the_role_for_it(shown:
                 assert answer.status_code == refusal, path
     async with shown.client("operator-key-01") as client:
         assert (await client.get("/audit")).status_code == 403
+        assert (await client.post("/dead-letters/discard")).status_code == 403
+        assert "dlg-discard" not in (await client.get("/dead-letters")).text
     async with shown.client("viewer-key-0001") as client:
         page = (await client.get(f"/runs/{run_id}")).text
         assert 'data-open="dlg-cancel"' not in page
@@ -230,6 +236,87 @@ async def test_a_map_of_many_items_is_a_light_fragment_and_opens_page_by_page(sh
     assert len(drawer.content) < 150_000
 
 
+async def test_a_page_holds_a_place_for_what_is_late_and_does_not_wait_for_it(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = await a_run(shown)
+    monkeypatch.setattr("taskiq_flow.dashboard.views.PATIENCE_SECONDS", 0.0)
+
+    places: list[str] = []
+    async with shown.client("admin-key-00001") as client:
+        for path in (*PAGES, "/audit", f"/runs/{run_id}"):
+            page = await client.get(path)
+            assert page.status_code == 200, path
+            late = re.findall(r'data-src="/ops/flow([^"]+)"[^>]* data-loading', page.text)
+            places += [place.replace("&amp;", "&") for place in late]
+        for place in places:
+            part = await client.get(place)
+            assert part.status_code == 200, place
+            assert "data-live" in part.text
+            assert "data-loading" not in part.text
+
+    parts = {place.rpartition("region=")[2] for place in places}
+    assert {"tiles", "now", "chart", "chips", "letters"} <= parts
+
+
+async def test_the_runs_of_a_view_are_exported_whole_and_nothing_in_them_is_a_formula(
+    shown: Shown,
+) -> None:
+    @shown.broker.task(task_name="shop:note")
+    async def note(value: int) -> int:
+        return value
+
+    for number in range(3):
+        pipeline = Pipeline(shown.broker, note).with_name("=HYPERLINK(1)").with_tags("a", "b")
+        await (await pipeline.kiq(number)).wait_result(timeout=10)
+    await a_run(shown)
+
+    async with shown.client("viewer-key-0001") as client:
+        link = re.search(
+            r'href="/ops/flow(/runs.csv[^"]*)"', (await client.get("/runs?tag=a")).text
+        )
+        assert link is not None
+        tagged = await client.get(link[1])
+        every = await client.get("/runs.csv")
+    async with shown.client("narrow-key-0001") as client:
+        none = await client.get("/runs.csv")
+
+    rows = list(csv.DictReader(io.StringIO(tagged.text)))
+    assert tagged.headers["content-disposition"].startswith("attachment")
+    assert [(row["name"], row["status"], row["tags"]) for row in rows] == [
+        ("'=HYPERLINK(1)", "COMPLETED", "a b")
+    ] * 3
+    failed, *_ = csv.DictReader(io.StringIO(every.text))
+    assert (failed["name"], failed["failures"]) == ("shop_import", "1")
+    assert "cannot use 3" in failed["error"]
+    assert (len(every.text.splitlines()), len(none.text.splitlines())) == (5, 1)
+
+
+async def test_a_dead_letter_is_found_by_its_kind_of_error_and_discarded_for_good(
+    shown: Shown,
+) -> None:
+    run_id = await a_run(shown)
+
+    async with shown.client("admin-key-00001") as client:
+        page = await client.get("/dead-letters")
+        other = await client.get("/dead-letters?error=KeyError")
+        link = re.search(r'href="/ops/flow(/dead-letters\?error=ValueError)"', page.text)
+        assert link is not None
+        found = await client.get(link[1])
+        answer = await client.post(
+            "/dead-letters/discard",
+            data={"ids": f"{run_id},{run_id}", "back": "/ops/flow/dead-letters?error=ValueError"},
+        )
+        gone = await client.get(f"/runs/{run_id}")
+
+    assert f'data-key="{run_id}"' in found.text
+    assert f'data-key="{run_id}"' not in other.text
+    assert said(answer) == "1 dead letter was removed, 1 left"
+    assert answer.headers["location"] == "/ops/flow/dead-letters?error=ValueError"
+    assert gone.status_code == 404
+    assert (await shown.operations.audit()).entries[-1].actor == "anna"
+
+
 def test_a_live_message_is_a_few_bytes_and_says_where_to_go_on() -> None:
     everything = frozenset({"run", "steps", "items", "progress", "logs", "events"})
     change = Change("1700000000000-12/345", frozenset({"a" * 36}), everything)
@@ -241,6 +328,23 @@ def test_a_live_message_is_a_few_bytes_and_says_where_to_go_on() -> None:
     )
     assert len(message) <= 1024
     assert message_of(Change("1-0", frozenset(), frozenset())).startswith(b":")
+    longest = message_of(Change("9:9:" + "9," * 2000, frozenset({"a" * 36}), everything))
+    assert longest == message[message.index(b"event") :], "a position may name many transactions"
+
+
+async def test_what_no_index_counts_is_counted_so_far_and_says_that_there_may_be_more(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "COUNTED_MOST", 1)
+    await a_run(shown)
+    await a_run(shown)
+
+    async with shown.client("viewer-key-0001") as client:
+        every = (await client.get("/runs")).text
+        named = (await client.get("/runs?name=shop_import")).text
+
+    assert "Failed <b>2</b>" in every
+    assert "Failed <b>1+</b>" in named
 
 
 async def test_an_unknown_place_is_said_on_a_page_and_in_a_word_to_a_fragment(shown: Shown) -> None:

@@ -1,4 +1,5 @@
 import itertools
+import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +100,16 @@ def test_every_step_stands_in_one_place_and_no_circle_is_made(
     number = {part.key: index for index, part in enumerate(grouped.parts)}
     shown = [(number[a], number[b]) for a, b in grouped.edges]
     assert put_in_order(len(number), shown).is_complete
+
+
+def test_ten_times_the_steps_cost_no_hundred_times_the_grouping() -> None:
+    def seconds(count: int) -> float:
+        kinds, edges = fan(count)
+        spent: list[float] = []
+        for _ in range(3):
+            before = time.process_time()
+            group(kinds, edges)
+            spent.append(time.process_time() - before)
+        return min(spent)
+
+    assert seconds(2_000) < 40 * max(seconds(200), 0.001)

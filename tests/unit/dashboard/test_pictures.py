@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from taskiq_flow.dashboard.pictures.charts import round_up, sparkline, throughput
-from taskiq_flow.dashboard.pictures.graph import counted, draw
+from taskiq_flow.dashboard.pictures.graph import counted, draw, group_graph
 from taskiq_flow.dashboard.pictures.heat import CELLS, shades, spread
 from taskiq_flow.dashboard.pictures.timeline import chart
 from taskiq_flow.model.records import StepKind, StepStatus
@@ -82,7 +82,8 @@ def test_a_group_says_what_is_in_it_and_shows_the_worst() -> None:
         step(f"work{n}", StepStatus.FAILED if n == 7 else StepStatus.COMPLETED) for n in range(90)
     ]
 
-    (box,) = draw(graph(steps, []), NOW, opened=frozenset()).boxes
+    given = graph(steps, [])
+    (box,) = draw(given, NOW, group_graph(given, frozenset())).boxes
 
     assert box.word == "failed"
     assert box.line == "1 failed, 89 completed"

@@ -2,12 +2,19 @@
 
 import asyncio
 import json
+import logging
+import math
 from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
-from taskiq import AsyncBroker, BrokerMessage, TaskiqMessage, TaskiqMiddleware
+import pytest
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage, TaskiqMiddleware
+from taskiq.receiver import Receiver
 
+from taskiq_flow import PipelineMiddleware
 from taskiq_flow.engine.hooks import Hooks
-from taskiq_flow.engine.sender import SLOTS_PER_MESSAGE, Sender
+from taskiq_flow.engine.sender import SLOTS_PER_MESSAGE, STEP_TASK, Sender
 from taskiq_flow.model.records import Address, Ready
 
 
@@ -101,3 +108,30 @@ async def test_each_caller_hears_which_of_its_own_slots_were_not_sent() -> None:
     unsent = await asyncio.gather(sender.send([ready("a")]), sender.send([ready("b"), ready("c")]))
 
     assert unsent == [[ready("a")], [ready("b"), ready("c")]]
+
+
+@pytest.mark.parametrize(
+    "slots", [None, "x", 5, {"a": 1}, [["run", 0]], [["run", "a", 0]], [["run", 0, math.inf]]]
+)
+async def test_a_message_that_names_no_slots_is_acknowledged_and_left(
+    slots: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a broker would bring it again for ever."""
+    broker = RecordingBroker()
+    broker.add_middlewares(PipelineMiddleware(store=f"sqlite:///{tmp_path / 'runs.db'}"))
+    message = TaskiqMessage(
+        task_id="1", task_name=STEP_TASK, labels={"ack_type": "manual"}, args=[slots], kwargs={}
+    )
+    acknowledged: list[bool] = []
+
+    async def acknowledge() -> None:
+        acknowledged.append(True)
+
+    receiver = Receiver(broker, executor=None, run_startup=False)
+    data = broker.formatter.dumps(message).message
+    with caplog.at_level(logging.WARNING, "taskiq_flow.engine"):
+        await receiver.callback(AckableMessage(data=data, ack=acknowledge))
+    await broker.shutdown()
+
+    assert acknowledged == [True]
+    assert "names no slots" in caplog.text

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model import transitions
-from taskiq_flow.model.limits import LimitBook
+from taskiq_flow.model.limits import LimitBook, Line
 from taskiq_flow.model.records import (
     Done,
-    EventType,
     Expanded,
     Failed,
     ItemDone,
@@ -62,6 +62,13 @@ class Scenario:
     depth: int = 8
 
 
+def _same(line: Line) -> Line:
+    made = Line()
+    for who in line:
+        made.add(who, line.priority_of(who))
+    return made
+
+
 @dataclass
 class World:
     """A run with all who hold its slots, and what was seen of it so far."""
@@ -80,19 +87,23 @@ class World:
     def copy(self) -> World:
         run = self.run
         steps = {
-            index: replace(step, retries=list(step.retries), attempts=dict(step.attempts))
+            index: replace(step, retries=list(step.retries or ()), attempts=dict(step.attempts))
             for index, step in run.steps.items()
         }
-        slots = {at: replace(slot, items=list(slot.items)) for at, slot in run.slots.items()}
+        slots = {at: replace(slot) for at, slot in run.slots.items()}
         return replace(
             self,
             run=replace(
-                run, steps=steps, slots=slots, blocked=deque(run.blocked), inbox=dict(run.inbox)
+                run,
+                steps=steps,
+                slots=slots,
+                blocked=deque(run.blocked or ()),
+                inbox=dict(run.inbox),
             ),
             limits=LimitBook(
                 {key: dict(held) for key, held in self.limits.holders.items()},
                 dict(self.limits.next_at),
-                {key: deque(queue) for key, queue in self.limits.waiting.items()},
+                {key: _same(line) for key, line in self.limits.waiting.items()},
                 asked_at=dict(self.limits.asked_at),
             ),
             holders=dict(self.holders),
@@ -110,9 +121,14 @@ class World:
         def at(moment: float | None) -> str:
             return "-" if moment is None else f"{moment - self.now:.3f}"
 
-        parts = [self.run.status, at(self.run.deadline), str(self.run.blocked), str(self.silences)]
+        parts = [
+            self.run.status,
+            at(self.run.deadline),
+            str(list(self.run.blocked or ())),
+            str(self.silences),
+        ]
         for index, step in self.run.steps.items():
-            retries = [(at(due), item) for due, item in sorted(step.retries)]
+            retries = [(at(due), item) for due, item in sorted(step.retries or ())]
             parts.append(
                 f"{index}{step.status}{step.waiting_for}{step.skipped}{step.length}"
                 f"{step.cursor}{step.left}{retries}{step.attempts}{self.recorded.get(index)}"
@@ -362,7 +378,9 @@ class World:
         for at, slot in run.slots.items():
             assert slot.status not in DUE_STATUSES or slot.due is not None, f"{at} sleeps for ever"
             if slot.status is SlotStatus.BLOCKED:
-                assert run.blocked.count(at) == 1, f"{at} is behind the limit, unknown to it"
+                assert (run.blocked or deque()).count(at) == 1, (
+                    f"{at} is behind the limit, unknown to it"
+                )
         for index, step in run.steps.items():
             if step.length is not None and not step.status.is_final and (index, 0) in run.slots:
                 self._check_items(index)
@@ -374,7 +392,7 @@ class World:
         in_flight = [
             number for at, slot in self.run.slots.items() if at[0] == index for number in slot.items
         ]
-        known = [*recorded, *in_flight, *(number for _, number in step.retries)]
+        known = [*recorded, *in_flight, *(number for _, number in step.retries or ())]
         known += range(step.cursor, length)
         assert sorted(known) == list(range(length)), "an item is in two places, or in none"
         assert step.left == length - len(recorded)

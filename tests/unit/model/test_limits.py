@@ -51,6 +51,19 @@ def test_who_leaves_wakes_who_waited_longest() -> None:
     assert book.leave(TWO, "t1") == [who(3)]
 
 
+def test_who_leaves_wakes_the_highest_priority_first() -> None:
+    book = LimitBook()
+    for number, priority in enumerate((0, 0, 0, 9, -1, 9, 0)):
+        limit = Limit("two", most=2, priority=priority)
+        book.take((limit,), f"t{number}", who(number), 0.0, LEASE)
+    assert [*book.waiting["two"]] == [who(number) for number in (3, 5, 2, 6, 4)]
+    book.leave(TWO, "t0")
+    book.take(TWO, "t6", who(6), 0.0, LEASE)
+
+    assert book.leave(TWO, "t1") == [who(5)]
+    assert book.leave(TWO, "t6") == [who(2)]
+
+
 def test_who_asks_again_waits_in_its_old_place_and_only_once() -> None:
     book = LimitBook()
     for number in (0, 1, 2, 3, 2, 3, 2):

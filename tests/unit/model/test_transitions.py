@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model import transitions
 from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import (
     Done,
-    EventType,
     Expanded,
     Failed,
     ItemDone,

@@ -11,6 +11,7 @@ from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.operations import LetterPage, LetterView, RunDetail
 
 ROWS = 50
+KINDS = 5
 
 
 def _looked_at(view: View) -> LetterFilter:
@@ -33,25 +34,41 @@ def _visible(view: View, page: LetterPage) -> list[LetterView]:
 
 async def _frame(view: View) -> dict[str, Any]:
     looked = _looked_at(view)
-    letters = _visible(view, await _page(view))
-    kinds = Counter(letter.error.type for letter in letters)
     return {
         "heading": "Dead letters",
         "looked": looked,
         "spans": SPANS,
-        "kinds": kinds.most_common(5),
-        "count": len(letters),
-        "opened": await _opened(view, letters),
+        "opened": await _opened(view),
+        "is_soft": True,
         "close_url": view.here(open=None),
         "filter_words": ", ".join(looked.filters) or "no filter: all of them",
     }
 
 
-async def _opened(view: View, letters: list[LetterView]) -> dict[str, Any] | None:
+async def _kinds(view: View) -> dict[str, Any]:
+    """The kinds of error on this page, each of which is a filter."""
+    looked = _looked_at(view)
+    letters = _visible(view, await _page(view))
+    kinds = Counter(letter.error.type for letter in letters).most_common(KINDS)
+    if looked.error and not kinds:
+        kinds = [(looked.error, 0)]
+    return {
+        "kinds": [
+            (kind, count, view.url("dead-letters", **looked.params(error=kind, cursor="", open="")))
+            for kind, count in kinds
+        ],
+        "count": len(letters),
+        "all_url": view.url("dead-letters", **looked.params(error="", cursor="", open="")),
+        "looked": looked,
+    }
+
+
+async def _opened(view: View) -> dict[str, Any] | None:
     """The letter that is looked into, beside the list, with those around it."""
     wanted = view.params.get("open")
     if not wanted:
         return None
+    letters = _visible(view, await _page(view))
     try:
         run: RunDetail = await view.operations.run(wanted)
     except RunNotFoundError:
@@ -88,5 +105,8 @@ LETTERS = Page(
     "dead-letters",
     "dead",
     _frame,
-    {"letters": Region(_letters, "runs", mode="rows", wait=1000)},
+    {
+        "kinds": Region(_kinds, "runs", wait=2000, lines=1),
+        "letters": Region(_letters, "runs", mode="rows", wait=1000, lines=12),
+    },
 )

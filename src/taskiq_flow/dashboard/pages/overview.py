@@ -11,6 +11,7 @@ from taskiq_flow.dashboard.pictures.charts import sparkline, throughput
 from taskiq_flow.dashboard.views import Page, Region, View
 from taskiq_flow.dashboard.words import (
     is_hot,
+    many,
     one_line,
     run_word,
     step_line,
@@ -58,24 +59,26 @@ async def _overview(view: View) -> Overview:
 
 
 async def _frame(view: View) -> dict[str, Any]:
-    overview = await _overview(view)
     return {
         "heading": "Overview",
         "span": span_of(view),
         "spans": SPANS,
-        "problems": overview.problems,
-        "is_new": not any(overview.counts.values()),
     }
+
+
+async def _problems(view: View) -> dict[str, Any]:
+    return {"problems": (await _overview(view)).problems}
 
 
 async def _tiles(view: View) -> dict[str, Any]:
     overview = await _overview(view)
-    queues = await view.once("queues", view.operations.queues)
+    queues = overview.queues
     completed = [bucket.completed for bucket in overview.buckets]
     failed = [bucket.failed for bucket in overview.buckets]
+    running = overview.counts.get(RunStatus.RUNNING, 0)
     return {
         "span": span_of(view),
-        "running": overview.counts.get(RunStatus.RUNNING, 0),
+        "running": running,
         "pending": overview.counts.get(RunStatus.PENDING, 0),
         "completed": sum(completed),
         "failed": sum(failed),
@@ -85,7 +88,7 @@ async def _tiles(view: View) -> dict[str, Any]:
         "waiting": sum(queue.ready + queue.retrying for queue in queues),
         "working": sum(queue.running for queue in queues),
         "workers": overview.workers,
-        "unserved": [queue for queue in queues if queue.note],
+        "spoken": f"{many(running, 'run')} running, {many(sum(failed), 'run')} failed",
     }
 
 
@@ -140,7 +143,7 @@ async def _crew(view: View) -> dict[str, Any]:
 
 
 async def _lanes(view: View) -> dict[str, Any]:
-    queues = await view.once("queues", view.operations.queues)
+    queues = (await _overview(view)).queues
     most = max((queue.ready + queue.retrying + queue.running for queue in queues), default=0)
     busiest = sorted(queues, key=lambda queue: (not queue.note, -queue.ready, -queue.running))
     return {"queues": busiest[:6], "most": max(1, most)}
@@ -167,11 +170,12 @@ OVERVIEW = Page(
     "overview",
     _frame,
     {
-        "tiles": Region(_tiles, "runs", wait=700, every=10),
-        "now": Region(_now, "runs", mode="calm", wait=400, every=2),
-        "crew": Region(_crew, "", every=5),
-        "lanes": Region(_lanes, "runs", wait=1500, every=10),
-        "chart": Region(_chart, "runs", wait=1500, every=30),
-        "ranks": Region(_ranks, "runs", wait=3000),
+        "problems": Region(_problems, "runs", wait=1500, every=10, lines=0),
+        "tiles": Region(_tiles, "runs", wait=700, every=10, lines=2),
+        "now": Region(_now, "runs", mode="calm", wait=400, every=2, lines=6),
+        "crew": Region(_crew, "", every=5, lines=2),
+        "lanes": Region(_lanes, "runs", wait=1500, every=10, lines=2),
+        "chart": Region(_chart, "runs", wait=1500, every=30, lines=6),
+        "ranks": Region(_ranks, "runs", wait=3000, lines=6),
     },
 )

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from taskiq_flow.dashboard.addresses import number
-from taskiq_flow.dashboard.pictures.graph import LIST_MOST, counted, draw
+from taskiq_flow.dashboard.pictures.graph import LIST_MOST, counted, draw, group_graph
 from taskiq_flow.dashboard.pictures.heat import CELLS, shades
 from taskiq_flow.dashboard.pictures.timeline import chart
 from taskiq_flow.dashboard.views import Page, Region, View
-from taskiq_flow.dashboard.words import one_line, run_word, step_line, step_word
+from taskiq_flow.dashboard.words import many, one_line, run_word, step_line, step_word
 from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.operations import ItemPage, RunDetail, RunGraph, StepDetail
@@ -68,6 +68,7 @@ async def _frame(view: View) -> dict[str, Any]:
         "last_minute": view.here(**{"from": -60, "to": None}),
         "fit": view.here(**{"from": None, "to": None}),
         "is_zoomed": "from" in view.params,
+        "is_soft": True,
     }
 
 
@@ -92,7 +93,17 @@ async def _head(view: View) -> dict[str, Any]:
         "lost": sum(step.lost for step in steps),
         "waits": run.waits_for,
         "primary": _primary(run),
+        "spoken": _spoken(run, words),
     }
+
+
+def _spoken(run: RunDetail, words: list[str]) -> str:
+    """The run in a sentence: ``catalogue_import is running, 6 of 8 steps ended, 1 failed``."""
+    summary, ended = run.summary, sum(step.status.is_final for step in run.steps)
+    status = "waits for an event" if run.waits_for else f"is {run_word(summary.status)}"
+    failed = f", {words.count('failed')} failed" if "failed" in words else ""
+    title = one_line(summary.title, 60)
+    return f"{title} {status}, {ended} of {many(len(words), 'step')} ended{failed}"
 
 
 def _primary(run: RunDetail) -> str:
@@ -108,23 +119,22 @@ async def _graph(view: View) -> dict[str, Any]:
     graph = await _graph_of(view)
     wanted = view.params.get("open")
     opened = None if wanted is None else frozenset(part for part in wanted.split("~") if part)
-    picture = draw(graph, view.now, opened=opened)
-    shown = picture.grouped.opened
+    grouped = group_graph(graph, opened)
+    shown, is_big = grouped.opened, len(grouped.parts) > LIST_MOST
     choice = view.params.get("view", "")
-    is_list = choice == "list" or (picture.is_big and choice != "graph")
+    is_list = choice == "list" or (is_big and choice != "graph")
     start = int(number(view.params.get("row")) or 0)
     # What is open by itself stays open: the graph keeps its layout while the run goes on.
     kept = "~".join(sorted(shown)) or "~"
     return {
-        "picture": picture,
+        "picture": None if is_list else draw(graph, view.now, grouped),
+        "count": len(grouped.parts),
+        "is_big": is_big,
         "summary": counted([step_word(node.step) for node in graph.nodes]),
         "total": len(graph.nodes),
         "is_list": is_list,
-        "has_groups": bool(picture.grouped.groups),
-        "is_over": picture.is_big and not is_list,
-        "list_most": LIST_MOST,
         "list_url": view.here(view="list", open=kept),
-        "graph_url": view.here(view="graph" if picture.is_big else None, open=kept),
+        "graph_url": view.here(view="graph" if is_big else None, open=kept),
         "rows": [_list_row(view, node.step) for node in graph.nodes[start : start + LIST_ROWS]],
         "row_start": start,
         "rows_before": view.here(row=max(0, start - LIST_ROWS) or None) if start else None,
@@ -133,15 +143,15 @@ async def _graph(view: View) -> dict[str, Any]:
         else None,
         "picked": _picked(view),
         "open_urls": {
-            box.key: view.here(open="~".join(sorted({*shown, box.key})))
-            for box in picture.boxes
-            if box.group
+            part.key: view.here(open="~".join(sorted({*shown, part.key})))
+            for part in grouped.parts
+            if part.is_group
         },
         "close_urls": {
             key: view.here(open="~".join(sorted(shown - {key})) or "~") for key in shown
         },
-        "opened": [picture.grouped.groups[key] for key in sorted(shown)],
-        "live_src": view.here(region="graph", open=kept) if picture.grouped.groups else None,
+        "opened": [grouped.groups[key] for key in sorted(shown)],
+        "live_src": view.here(region="graph", open=kept) if grouped.groups else None,
     }
 
 
@@ -264,7 +274,7 @@ async def _drawer(view: View, run: RunDetail) -> dict[str, Any] | None:
         "step": step,
         "page": page,
         "total": total,
-        "heat": shades(heat.cells, x=0, y=0, pitch=8.0),
+        "heat": shades(heat.cells, x=0, y=0, pitch=8.0, is_live=not step.status.is_final),
         "is_exact": heat.is_exact,
         "close": view.here(items=None, start=None),
         "before": view.here(start=max(0, start - ITEMS)) if start else None,
@@ -277,14 +287,14 @@ RUN = Page(
     "runs",
     _frame,
     {
-        "head": Region(_head, "run steps items progress events", every=5),
-        "graph": Region(_graph, "run steps items progress events", wait=100, every=5),
-        "timeline": Region(_timeline, "run steps events", wait=400, every=5),
+        "head": Region(_head, "run steps items progress events", every=5, lines=2),
+        "graph": Region(_graph, "run steps items progress events", wait=100, every=5, lines=8),
+        "timeline": Region(_timeline, "run steps events", wait=400, every=5, lines=8),
         "log": Region(_log, "logs", mode="append", wait=100),
         "values": Region(_values, "run steps", wait=1000),
         "errors": Region(_errors, "run steps", wait=500),
         "events": Region(_events, "events run", wait=500),
-        "tabs": Region(_tabs, "run steps", wait=500),
+        "tabs": Region(_tabs, "run steps", wait=500, lines=1),
     },
     watches=lambda view: view.url("runs", view.namesake, "live"),
 )

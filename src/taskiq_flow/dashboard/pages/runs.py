@@ -9,10 +9,14 @@ from typing import Any
 
 from taskiq_flow.dashboard.addresses import SPANS, RunView
 from taskiq_flow.dashboard.views import Page, Region, View
+from taskiq_flow.dashboard.words import amount
 from taskiq_flow.exceptions import AmbiguousRunError, RunNotFoundError
 from taskiq_flow.model.records import RunStatus
 
 ROWS = 50
+COUNTED_MOST = 1_000
+"""So far runs are counted that no index counts: those of a status and of what else narrows it."""
+
 _ID = re.compile(r"[0-9a-fA-F-]{6,40}")
 
 
@@ -27,6 +31,7 @@ async def _frame(view: View) -> dict[str, Any]:
         "looked": looked,
         "spans": SPANS,
         "is_first": not looked.cursor,
+        "export_url": view.url("runs.csv", **looked.params(cursor="")),
     }
 
 
@@ -35,22 +40,30 @@ async def _chips(view: View) -> dict[str, Any]:
     every = replace(looked, status="").query(view.now)
     statuses = list(RunStatus)
     counts = await asyncio.gather(
-        *(view.operations.count(replace(every, status=status)) for status in statuses)
+        *(
+            view.operations.count(replace(every, status=status), at_most=COUNTED_MOST)
+            for status in statuses
+        )
     )
+    is_cut = replace(every, status=RunStatus.RUNNING).is_narrow
     chips = [
         (
             status.value.lower(),
-            count,
+            _counted(count, is_cut=is_cut and count == COUNTED_MOST),
             view.url("runs", **looked.params(status=status.value.lower())),
         )
         for status, count in zip(statuses, counts, strict=True)
     ]
     return {
         "chips": chips,
-        "total": sum(counts),
+        "total": _counted(sum(counts), is_cut=is_cut and COUNTED_MOST in counts),
         "all_url": view.url("runs", **looked.params(status="")),
         "looked": looked,
     }
+
+
+def _counted(count: int, *, is_cut: bool) -> str:
+    return amount(count) + ("+" if is_cut else "")
 
 
 async def _rows(view: View) -> dict[str, Any]:
@@ -85,7 +98,7 @@ RUNS = Page(
     "runs",
     _frame,
     {
-        "chips": Region(_chips, "runs", wait=1500),
-        "rows": Region(_rows, "runs", mode="rows", wait=400, every=10),
+        "chips": Region(_chips, "runs", wait=1500, lines=1),
+        "rows": Region(_rows, "runs", mode="rows", wait=400, every=10, lines=20),
     },
 )

@@ -89,12 +89,7 @@ class Picture:
     height: float
     boxes: tuple[Box, ...]
     curves: tuple[Curve, ...]
-    grouped: Grouped
     mini: MiniMap
-
-    @property
-    def is_big(self) -> bool:
-        return len(self.boxes) > LIST_MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +102,8 @@ class MiniMap:
     curves: tuple[tuple[str, str], ...]
 
 
-def group_graph(graph: RunGraph, wanted: frozenset[str] | None) -> Grouped:
-    """Choose what is shown of a graph; see `group`."""
+def group_graph(graph: RunGraph, wanted: frozenset[str] | None = None) -> Grouped:
+    """Choose what is shown of a graph; ``wanted`` are the groups that a reader has opened."""
     by_name = {node.step.name: node for node in graph.nodes}
 
     def worth(part: Part) -> int:
@@ -123,9 +118,9 @@ def group_graph(graph: RunGraph, wanted: frozenset[str] | None) -> Grouped:
     )
 
 
-def draw(graph: RunGraph, now: datetime, *, opened: frozenset[str] | None = None) -> Picture:
-    """Lay a graph out from left to right; ``opened`` are the groups that a reader has opened."""
-    grouped = group_graph(graph, opened)
+def draw(graph: RunGraph, now: datetime, grouped: Grouped | None = None) -> Picture:
+    """Lay a graph out from left to right, in the groups that `group_graph` has made of it."""
+    grouped = grouped or group_graph(graph)
     by_name = {node.step.name: node for node in graph.nodes}
     number = {part.key: index for index, part in enumerate(grouped.parts)}
     pairs = [(number[source], number[target]) for source, target in grouped.edges]
@@ -161,7 +156,6 @@ def draw(graph: RunGraph, now: datetime, *, opened: frozenset[str] | None = None
         height=max((m + h / 2 for m, h in zip(middles, heights, strict=True)), default=0) + _MARGIN,
         boxes=tuple(boxes),
         curves=curves,
-        grouped=grouped,
         mini=_mini(boxes, layers, level_of, middles, curves),
     )
 

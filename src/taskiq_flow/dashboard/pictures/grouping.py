@@ -95,7 +95,9 @@ class _Level:
             kind = kinds[0] if len(kinds) == 1 else f"{kinds[0]} … {kinds[-1]}"
             made = Part(f"{members[0].steps[0]}+{len(steps)}", kind, steps, tuple(members))
             home.update(dict.fromkeys((part.key for part in members), made))
-        parts = list(dict.fromkeys(home.get(part.key, part) for part in self.parts))
+        # By key: a group's hash is that of all that is in it, each time anew.
+        parts = [home.get(part.key, part) for part in self.parts]
+        parts = list({part.key: part for part in parts}.values())
         edges = (
             (home[source].key if source in home else source,
              home[target].key if target in home else target)

@@ -62,6 +62,15 @@ function move(parent, child, before) {
   focused?.focus({ preventScroll: true });
 }
 
+// --- one line a page for those who listen instead of looking; not more often than every 10 s
+const spoken = byId("spoken");
+let spokenAt = -Infinity, toSpeak = "", speaking = 0;
+export function speak(text) {
+  if (!spoken || !text) return;
+  toSpeak = text;
+  speaking ||= setTimeout(() => { speaking = 0; spokenAt = performance.now(); spoken.textContent = toSpeak; }, Math.max(0, spokenAt + 10_000 - performance.now()));
+}
+
 /** Rows that are new wait behind a button; those that are there are brought up to date in place. */
 function patchRows(region, fresh) {
   const [body, news] = [$("tbody", region), $("tbody", fresh)];
@@ -73,6 +82,7 @@ function patchRows(region, fresh) {
   if (button && newer) {
     button.hidden = false;
     $("[data-count]", button).textContent = `${newer} newer`;
+    speak(button.textContent);
   }
 }
 
@@ -121,16 +131,20 @@ async function refresh(region) {
   if (document.hidden || isHeld(region)) { held.set(name, region); showLive(); return; }
   if (busy.has(name)) { busy.set(name, true); return; }
   busy.set(name, false);
+  const { src } = region.dataset;
   try {
-    const answer = await fetch(region.dataset.src, { headers: { accept: "text/html" }, redirect: "manual" });
+    const answer = await fetch(src, { headers: { accept: "text/html" }, redirect: "manual" });
     if (answer.status === 401 || answer.type === "opaqueredirect") { location.reload(); return; }
     if (answer.status >= 500) { goneAway(); return; }
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
     if (away) { back(); }
     if (!fresh) return;
+    if (region.dataset.src !== src) { busy.set(name, true); return; }
     if (isHeld(region)) { held.set(name, region); showLive(); return; }
-    if (region.dataset.mode === "append") append(region, fresh);
+    if (fresh.dataset.spoken !== region.dataset.spoken) speak(fresh.dataset.spoken);
+    if ("loading" in region.dataset) region.replaceWith(document.importNode(fresh, true));
+    else if (region.dataset.mode === "append") append(region, fresh);
     else if (region.dataset.mode === "rows") patchRows(region, fresh);
     else if (region.dataset.mode === "calm" && region.matches(":hover")) { patchRows(region, fresh); region.addEventListener("pointerleave", () => refresh(region), { once: true }); }
     else patch(region, fresh);
@@ -214,8 +228,10 @@ if (stream) {
   addEventListener("pageshow", () => { if (!source) { listen(); regions().forEach(refresh); } });
 }
 // Ages and running times are the server's words; they are asked for again while something goes on.
-for (const region of regions())
-  if (region.dataset.every) setInterval(() => { if (!document.hidden && !away) refresh(region); }, Number(region.dataset.every) * 1000);
+for (const { dataset } of regions())
+  if (dataset.every) setInterval(() => { const region = $(`[data-live="${dataset.live}"]`); if (region && !document.hidden && !away) refresh(region); }, Number(dataset.every) * 1000);
+// What was not there in time has a place held for it.
+$$("[data-loading]").forEach(refresh);
 
 // --- tabs, dialogs, copying, toasts
 function select(tab) {
@@ -306,49 +322,80 @@ function applyLineFilter(log) {
   for (const line of log.children) line.hidden = words !== "" && !line.textContent.toLowerCase().includes(words);
 }
 document.addEventListener("input", ({ target }) => { if (target.matches("[data-filter]")) applyLineFilter(byId(target.dataset.filter)); });
-for (const log of $$(".log")) {
-  log.scrollTop = log.scrollHeight;
-  log.addEventListener("scroll", () => {
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 12;
-    if (atEnd !== (log.dataset.follow !== "off")) setFollow(log, atEnd);
-  }, { passive: true });
-}
+for (const log of $$(".log")) log.scrollTop = log.scrollHeight;
+document.addEventListener("scroll", ({ target: log }) => {
+  if (!log.matches?.(".log")) return;
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 12;
+  if (atEnd !== (log.dataset.follow !== "off")) setFollow(log, atEnd);
+}, { passive: true, capture: true });
 
 // --- the timeline: dragging over it is a zoom, and a zoom is an address
-const gantt = $(".gantt[data-start]");
-if (gantt) {
-  let from = null;
-  const mark = document.createElement("div");
-  mark.className = "g-zoom";
-  const share = (event, box) => Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-  gantt.addEventListener("pointerdown", (event) => {
-    const lane = event.target.closest(".g-svg");
-    if (!lane || event.button || event.pointerType === "touch") return;
-    from = { box: lane.getBoundingClientRect(), x: event.clientX };
-  });
-  gantt.addEventListener("pointermove", (event) => {
-    if (!from || Math.abs(event.clientX - from.x) < 6) return;
+const mark = document.createElement("div");
+mark.className = "g-zoom";
+let drag = null;
+const share = (x, box) => Math.min(1, Math.max(0, (x - box.left) / box.width));
+document.addEventListener("pointerdown", (event) => {
+  const lane = event.target.closest?.(".gantt[data-start] .g-svg");
+  if (!lane || event.button || event.pointerType === "touch") return;
+  drag = { gantt: lane.closest(".gantt"), box: lane.getBoundingClientRect(), x: event.clientX };
+});
+document.addEventListener("pointermove", (event) => {
+  if (!drag || Math.abs(event.clientX - drag.x) < 6) return;
+  event.preventDefault();
+  const host = drag.gantt.getBoundingClientRect();
+  const [low, high] = [drag.x, Math.min(drag.box.right, Math.max(drag.box.left, event.clientX))].sort((a, b) => a - b);
+  drag.gantt.append(mark);
+  mark.style.setProperty("left", `${low - host.left}px`);
+  mark.style.setProperty("width", `${high - low}px`);
+});
+document.addEventListener("pointerup", (event) => {
+  if (!drag) return;
+  const { gantt, box, x } = drag;
+  drag = null;
+  mark.remove();
+  if (Math.abs(event.clientX - x) < 6) return;
+  getSelection()?.removeAllRanges();
+  const start = Number(gantt.dataset.start), width = Number(gantt.dataset.stop) - start;
+  const [from, to] = [x, event.clientX].map((at) => share(at, box)).sort((a, b) => a - b).map((part) => (start + part * width).toPrecision(6));
+  const url = new URL(location.href);
+  url.searchParams.set("from", Number(from));
+  url.searchParams.set("to", Number(to));
+  visit(url);
+});
+
+// --- another view of the same run: its address, without losing the place in graph, list and tabs
+const main = $("main[data-soft]");
+let visits = 0;
+async function visit(url, isNew = true) {
+  if (!main) { location.assign(url); return; }
+  if (isNew) url.hash = location.hash;
+  const number = ++visits;
+  try {
+    const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "manual" });
+    const fresh = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (number !== visits) return;
+    if (!fresh || !$("main[data-soft]", fresh)) { location.assign(url); return; }
+    if (isNew) history.pushState(null, "", url);
+    patch(main, $("main", fresh));
+    for (const dialog of $$("dialog", fresh)) if (byId(dialog.id)) patch(byId(dialog.id), dialog); else document.body.append(document.importNode(dialog, true));
+    for (const log of $$(".log")) { applyLineFilter(log); if (log.dataset.follow !== "off") log.scrollTop = log.scrollHeight; }
+    countChosen();
+    if (document.activeElement === document.body) main.focus({ preventScroll: true });
+    const drawer = $(".drawer:not(.drawer--over)");
+    if (drawer && drawer.getBoundingClientRect().top > innerHeight * 0.8) drawer.scrollIntoView();
+    $$("[data-loading]").forEach(refresh);
+  } catch { location.assign(url); }
+}
+if (main) {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href]");
+    if (!link || !main.contains(link) || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    const url = new URL(link.href.baseVal ?? link.href, location.href);
+    if (url.pathname !== location.pathname || url.hash) return;
     event.preventDefault();
-    const host = gantt.getBoundingClientRect();
-    const [low, high] = [from.x, Math.min(from.box.right, Math.max(from.box.left, event.clientX))].sort((a, b) => a - b);
-    gantt.append(mark);
-    mark.style.setProperty("left", `${low - host.left}px`);
-    mark.style.setProperty("width", `${high - low}px`);
+    visit(url);
   });
-  addEventListener("pointerup", (event) => {
-    if (!from) return;
-    const { box, x } = from;
-    from = null;
-    mark.remove();
-    if (Math.abs(event.clientX - x) < 6) return;
-    getSelection()?.removeAllRanges();
-    const start = Number(gantt.dataset.start), width = Number(gantt.dataset.stop) - start;
-    const ends = [share({ clientX: x }, box), share(event, box)].sort((a, b) => a - b).map((part) => (start + part * width).toPrecision(6));
-    const url = new URL(location.href);
-    url.searchParams.set("from", Number(ends[0]));
-    url.searchParams.set("to", Number(ends[1]));
-    location.assign(url);
-  });
+  addEventListener("popstate", () => visit(new URL(location.href), false));
 }
 
 // --- keys: none of them changes anything, and all can be turned off
@@ -406,7 +453,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "?") { openDialog("dlg-keys"); return; }
   if (key === "e" && byId("tab-errors")) { select(byId("tab-errors")); byId("tab-errors").focus(); return; }
   if (key === "l" && byId("tab-logs")) { select(byId("tab-logs")); byId("tab-logs").focus(); return; }
-  if (key === "Escape" && $("[data-drawer-close]")) { location.assign($("[data-drawer-close]").href); return; }
+  if (key === "Escape" && $("[data-drawer-close]")) { visit(new URL($("[data-drawer-close]").href)); return; }
   const rows = $$("main tbody .c-name a, main .steplist > li > a");
   if ((key === "j" || key === "k") && rows.length) { event.preventDefault(); step(rows, target, rows.includes(target) ? (key === "j" ? 1 : -1) : 0); if (!rows.includes(target)) rows[0].focus(); return; }
   const box = key === "x" && target.closest?.("tr")?.querySelector(".check");

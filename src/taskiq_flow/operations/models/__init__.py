@@ -1,11 +1,11 @@
 """What an operator is shown of runs, steps, workers and queues: frozen facts, ready for JSON."""
 
+from taskiq_flow.engine.dead_letters import LetterFilter as LetterQuery
 from taskiq_flow.operations.models.acts import (
     ActionResult,
     AuditEntry,
     AuditPage,
     LetterPage,
-    LetterQuery,
     LetterView,
     ReplayResult,
 )

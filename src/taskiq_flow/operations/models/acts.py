@@ -11,24 +11,6 @@ from taskiq_flow.operations.models.runs import SHORT, ErrorView
 
 
 @dataclass(frozen=True, slots=True)
-class LetterQuery:
-    """Which dead letters are meant; every field narrows it. Times are the runs' creation.
-
-    ``task`` is the name of the task that failed. Those that were retried, and runs that are steps
-    of others, are left out unless wanted.
-    """
-
-    name: str | None = None
-    kind: str | None = None
-    tag: str | None = None
-    task: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    include_retried: bool = False
-    include_children: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class LetterView:
     """A run that failed for good; ``step`` is None where the time of the whole run was up."""
 

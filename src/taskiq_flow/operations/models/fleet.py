@@ -124,4 +124,5 @@ class Overview:
     most_failing: tuple[StepFigure, ...]
     sampled: int
     workers: tuple[WorkerView, ...]
+    queues: tuple[QueueView, ...]
     problems: tuple[str, ...]

@@ -105,7 +105,7 @@ class ItemState(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
-    DROPPED = "dropped"  # filtered out, or failed where errors are skipped
+    DROPPED = "dropped"  # filtered out
     OPEN = "open"  # waits, runs or is tried again
     CANCELLED = "cancelled"  # its run ended first
 

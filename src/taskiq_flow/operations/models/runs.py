@@ -31,6 +31,13 @@ class RunQuery:
     ended_since: datetime | None = None
     ended_until: datetime | None = None
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it asks for runs by two fields or more: no index knows how many these are."""
+        fields = (self.status, self.name, self.search, self.kind, self.tag)
+        times = (self.since or self.until, self.ended_since or self.ended_until)
+        return sum(map(bool, fields)) > 1 or bool(times[1] and (times[0] or any(fields)))
+
     def as_filter(self) -> RunFilter:
         """The same question for a run store."""
         return RunFilter(
@@ -111,7 +118,8 @@ class RunSummary:
 class RunPage:
     """One page of a listing, newest first; ``cursor`` asks for the next one, None at the end.
 
-    ``total`` is how many the query finds at all, where it was asked for.
+    ``total`` is how many the query finds at all, where it was asked for; of what two fields or more
+    find 10,000 are counted.
     """
 
     runs: tuple[RunSummary, ...]

@@ -18,6 +18,7 @@ from taskiq_flow.model.state import SlotStatus, StepState
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.base import CHUNK
 from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.kept import RunRows, is_short
 from taskiq_flow.stores.sql.rows import (
     RUN_CREATED,
     STEP_CHANGES,
@@ -26,9 +27,11 @@ from taskiq_flow.stores.sql.rows import (
     from_new,
     from_record,
     from_run,
+    from_slot,
     from_step,
     to_ready,
     to_step,
+    to_text,
 )
 from taskiq_flow.stores.sql.session import ConflictError, Mode, Session, Target, Verb, Writes
 from taskiq_flow.stores.sql.writer import DEADLINE, ITEMS, RunWriter
@@ -70,7 +73,7 @@ def create(
     for index, step in state.steps.items():
         writer.put_sequence(index, step)
     for at, slot in state.slots.items():
-        writer.put_slot(at, slot, state.steps[at[0]].record.queue, None)
+        writer.put_slot(at, from_slot(slot, None), state.steps[at[0]].record.queue)
     if state.deadline is not None and not state.status.is_final:
         writer.set_due(DEADLINE, state.deadline)
     rows = [
@@ -79,6 +82,7 @@ def create(
         for index, body in enumerate(values)
     ]
     writer.writes.add(ITEMS, *rows[:CHUNK])
+    session.keep(new.run_id, _as_kept(writer, new))
     session.write(writer.writes)
     for start in range(CHUNK, len(rows), CHUNK):
         more = Writes()
@@ -87,7 +91,27 @@ def create(
     return ready, writer
 
 
+def _as_kept(writer: RunWriter, new: NewRun) -> RunRows | None:
+    """What its first operation will read, if that is all stored by now in one piece."""
+    state = writer.state
+    if len(state.steps) != 1 or (0, 0) not in state.slots or state.status.is_final:
+        return None
+    step = state.steps[0]
+    if not is_short(state, step.record):
+        return None
+    run = (writer.rid, new.run_id, new.queue, new.key, to_text(new.parent), int(new.publish))
+    changes = from_run(state, writer.seq, writer.turn)
+    return RunRows(
+        (0, 0),
+        (*run, new.max_parallel, state.created_at, state.deadline, *changes),
+        (0, *from_record(step.record), *from_step(step, 0, None)),
+        from_slot(state.slots[0, 0], None),
+        new.inputs,
+    )
+
+
 def _going(session: Session, key: str) -> str | None:
+    session.catch_up()
     row = session.row(statements.GOING, key=key)
     return None if row is None else row[0]
 

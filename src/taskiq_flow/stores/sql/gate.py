@@ -28,8 +28,13 @@ class Gate(ABC):
     options: GateOptions
 
     @abstractmethod
-    async def run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+    async def run(
+        self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
+    ) -> ResultT:
         """Run an operation, again if the database asks for that.
+
+        One that is ``about`` a run reads and writes nothing else, unless it calls
+        `Session.catch_up` before; so it can be done together with others.
 
         Raises:
             StoreUnavailableError: It cannot be reached, or took too long.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from taskiq_flow.model.limits import LimitBook, after_outage
+from taskiq_flow.model.limits import LimitBook, Line, after_outage
 from taskiq_flow.model.records import Address, Limit
 from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
@@ -15,7 +15,7 @@ HOLDS: Final = Target(Verb.UPSERT, schema.hold, ("namespace", "key", "token"), (
 KEPT_HOLDS: Final = Target(Verb.UPDATE, schema.hold, ("namespace", "key", "token"), ("until",))
 NO_HOLDS: Final = Target(Verb.DELETE, schema.hold, ("namespace", "key", "token"))
 _QUEUER: Final = ("namespace", "key", "run_id", "step", "slot")
-QUEUERS: Final = Target(Verb.INSERT, schema.queuer, _QUEUER)
+QUEUERS: Final = Target(Verb.INSERT, schema.queuer, (*_QUEUER, "rank"))
 NO_QUEUERS: Final = Target(Verb.DELETE, schema.queuer, _QUEUER)
 
 
@@ -37,6 +37,7 @@ class StoredLimits(LimitBook):
     def take(
         self, limits: tuple[Limit, ...], token: str, who: Address, now: float, lease: float
     ) -> float | None:
+        self._session.catch_up()
         beat = self._session.row(statements.BEAT_SEEN)
         if beat is not None:
             last_due, hold_until = beat
@@ -48,7 +49,7 @@ class StoredLimits(LimitBook):
                 found = self._session.rows(
                     statements.QUEUER, key=limit.key, run_id=run_id, step=step, slot=slot
                 )
-                self._queue(limit.key, [who] if found else [])
+                self._load_line(limit.key, found)
         return super().take(limits, token, who, now, lease)
 
     def count_waiting(self, key: str) -> int:
@@ -61,7 +62,7 @@ class StoredLimits(LimitBook):
             if limit.most is not None:
                 self._load(limit)
                 first = self._session.rows(statements.FIRST_QUEUER, key=limit.key)
-                self._queue(limit.key, [Address(*row) for row in first])
+                self._load_line(limit.key, first)
         return super().leave(limits, token)
 
     def extend(self, limits: tuple[Limit, ...], token: str, until: float) -> None:
@@ -81,8 +82,12 @@ class StoredLimits(LimitBook):
             if times != before:
                 writes.add(LIMITS, (here, key, *times))
         for key, before in self._queued_before.items():
-            queued = set(self.waiting.get(key, ()))
-            writes.add(QUEUERS, *((here, key, *who) for who in queued - before))
+            line = self.waiting.get(key, Line())
+            queued = set(line)
+            # The lowest rank is first.
+            writes.add(
+                QUEUERS, *((here, key, *who, -line.priority_of(who)) for who in queued - before)
+            )
             writes.add(NO_QUEUERS, *((here, key, *who) for who in before - queued))
         writes.add(KEPT_HOLDS, *((here, *extended) for extended in self._extended))
 
@@ -91,6 +96,7 @@ class StoredLimits(LimitBook):
         if key in self._locked:
             return
         self._locked.add(key)
+        self._session.catch_up()
         row = self._session.row(statements.LIMIT, key=key)
         if row is None:
             self._session.execute(statements.NEW_LIMIT, key=key)
@@ -102,12 +108,15 @@ class StoredLimits(LimitBook):
             self._held_before[key] = dict(held)
             self.holders[key] = held
 
-    def _queue(self, key: str, who: list[Address]) -> None:
-        """Make these part of the queue, unless they were before."""
+    def _load_line(self, key: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Make these part of the line, unless they were before."""
         before = self._queued_before.setdefault(key, set())
-        queue = self.waiting.setdefault(key, deque())
-        queue.extend(address for address in who if address not in before)
-        before.update(who)
+        line = self.waiting.setdefault(key, Line())
+        for run_id, step, slot, rank in rows:
+            who = Address(run_id, step, slot)
+            if who not in before:
+                line.add(who, -rank)
+                before.add(who)
 
 
 def _key(limit: Limit) -> str:

@@ -24,13 +24,17 @@ from sqlalchemy import (
 
 from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus, StepTotal
 from taskiq_flow.stores.base import SUMMED_STEPS, Page
+from taskiq_flow.stores.paging import cursor_after, numbered_place_of
 from taskiq_flow.stores.sql import schema as s
 from taskiq_flow.stores.sql.rows import RUN_SHOWN, to_snapshot
 from taskiq_flow.stores.sql.session import Session
 from taskiq_flow.stores.sql.statements import FINAL, columns
 
-SORTED_MOST: Final = 10_000
+SORTED_MOST: Final = 2_000
 """Runs that are put in order for one page; for more of them an order that is kept is walked."""
+
+LOOKED_MOST: Final = 10_000
+"""Rows of an index behind which a page comes short, if they fulfil too little of what is asked."""
 
 WEIGHED_MOST: Final = 20_000
 """So far the entries of two indexes are counted, to see which one is shorter."""
@@ -90,15 +94,18 @@ def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int
     if which.ended_until is not None:
         # Nobody need look at those that came later.
         asked["until"] = min(asked.get("until", inf), which.ended_until + CLOCK_SECONDS)
-    statement = listing(frozenset(asked), way, goes_on=cursor is not None)
     place: dict[str, float] = {}
     if cursor is not None:
-        age, _, rid = cursor.partition(" ")
-        place = {"last_age": float(age), "last_rid": int(rid)}
+        age, rid = numbered_place_of(cursor)
+        place = {"last_age": age, "last_rid": rid}
+    end = _end(session, asked, way, place)
+    asked |= end
+    statement = listing(frozenset(asked), way, goes_on=cursor is not None)
     rows = session.rows(statement, limit=limit + 1, **asked, **place)
     runs: tuple[RunSnapshot, ...] = tuple(to_snapshot(row[:-1]) for row in rows[:limit])
-    more = len(rows) > limit
-    return Page(runs, f"{runs[-1].created_at!r} {rows[limit - 1][-1]}" if more else None)
+    if len(rows) > limit:
+        return Page(runs, cursor_after(runs[-1].created_at, rows[limit - 1][-1]))
+    return Page(runs, cursor_after(end["end_age"], end["end_rid"]) if end else None)
 
 
 def count_runs(session: Session, where: RunFilter, at_most: int | None) -> int:
@@ -184,6 +191,19 @@ def _ways(asked: dict[str, Any]) -> Iterator[Way]:
         yield Way.AGE
 
 
+def _end(
+    session: Session, asked: dict[str, Any], way: Way, place: dict[str, float]
+) -> dict[str, Any]:
+    """Where a page has looked at enough, if there is more; what an index finds needs no looking."""
+    times = {name: asked[name] for name in ("since", "until") if name in asked}
+    own = _only(asked, way) | times
+    if not way.is_by_age or own.keys() == asked.keys():
+        return {}
+    statement = reaching(frozenset(own), way, goes_on=bool(place))
+    row = session.row(statement, looked=LOOKED_MOST, **own, **place)
+    return {} if row is None else {"end_age": row[0], "end_rid": row[1]}
+
+
 def _only(asked: dict[str, Any], way: Way) -> dict[str, Any]:
     """What an index finds by itself."""
     own = {*way.split(), "search_end"} if way is Way.SEARCH else set(way.split())
@@ -232,20 +252,26 @@ ENDED_BETWEEN: Final = {
 @cache
 def listing(fields: frozenset[str], way: Way, *, goes_on: bool) -> Select[Any]:
     """Runs newest first, narrowed by these fields, behind a cursor if it goes on."""
-    age, rid = _age_on(way), (s.tag if way is Way.TAG else s.run).c.rid
-    conditions = list(_conditions(fields, way))
-    if goes_on:
-        # The first half is what an index can use, the second one what is meant.
-        conditions += [
-            age <= bindparam("last_age"),
-            or_(age < bindparam("last_age"), rid < bindparam("last_rid")),
-        ]
+    age, rid = _place_on(way)
     return (
         select(*columns(s.run, RUN_SHOWN), rid)
         .select_from(_source(way))
-        .where(*conditions)
+        .where(*_conditions(fields, way), *_behind(way, goes_on=goes_on))
         .order_by(age.desc(), rid.desc())
         .limit(bindparam("limit"))
+    )
+
+
+@cache
+def reaching(fields: frozenset[str], way: Way, *, goes_on: bool) -> Select[Any, int]:
+    """The place so many rows further on in an index, of which ``fields`` says no more than it."""
+    age, rid = _place_on(way)
+    return (
+        select(age, rid)
+        .where(*_conditions(fields, way), *_behind(way, goes_on=goes_on))
+        .order_by(age.desc(), rid.desc())
+        .limit(1)
+        .offset(bindparam("looked"))
     )
 
 
@@ -268,10 +294,18 @@ def _source(way: Way) -> FromClause:
     return s.run.join(s.tag, s.tag.c.rid == s.run.c.rid) if way is Way.TAG else s.run
 
 
-def _age_on(way: Way) -> ColumnElement[Any]:
+def _place_on(way: Way) -> tuple[ColumnElement[Any], ColumnElement[int]]:
     if way is Way.TAG:
-        return s.tag.c.created_at
-    return _age if way.is_by_age else _age + _ZERO
+        return s.tag.c.created_at, s.tag.c.rid
+    return _age if way.is_by_age else _age + _ZERO, s.run.c.rid
+
+
+def _behind(way: Way, *, goes_on: bool) -> Iterator[_Condition]:
+    """Where a page goes on: the first half is what an index can use, the second what is meant."""
+    age, rid = _place_on(way)
+    if goes_on:
+        yield age <= bindparam("last_age")
+        yield or_(age < bindparam("last_age"), rid < bindparam("last_rid"))
 
 
 def _conditions(fields: frozenset[str], way: Way) -> Iterator[_Condition]:
@@ -304,7 +338,10 @@ def _conditions(fields: frozenset[str], way: Way) -> Iterator[_Condition]:
             yield ended >= bindparam("ended_since")
         if "ended_until" in fields:
             yield ended < bindparam("ended_until")
-    age = _age_on(way)
+    age, rid = _place_on(way)
+    if "end_age" in fields:
+        yield age >= bindparam("end_age")
+        yield or_(age > bindparam("end_age"), rid >= bindparam("end_rid"))
     if "since" in fields:
         yield age >= bindparam("since")
     if "until" in fields:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,11 +18,13 @@ from taskiq_flow.model.records import (
 )
 from taskiq_flow.model.state import Claim, SlotState, SlotStatus, StepState
 from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.kept import RunRows, is_short
 from taskiq_flow.stores.sql.lazy import At, LazyBlocked, LazyInbox, LazySlots, LazySteps
 from taskiq_flow.stores.sql.limits import StoredLimits
 from taskiq_flow.stores.sql.rows import (
     RUN_CHANGES,
     RUN_COUNTERS,
+    RUN_LOADED,
     SLOT_CHANGES,
     STEP_CHANGES,
     from_run,
@@ -44,6 +45,7 @@ NO_RETRIES: Final = Target(Verb.DELETE, schema.retry, ("rid", "step", "idx"))
 INBOX: Final = Target(Verb.UPSERT, schema.inbox, ("rid", "name"), ("payload",))
 
 _CHANGES_AT: Final = statements.STEP_WIDTH - len(STEP_CHANGES)
+_RUN_FIXED: Final = len(RUN_LOADED) - len(RUN_CHANGES)
 _RETRYING, _ITEMS_KEY = STEP_CHANGES.index("retrying"), STEP_CHANGES.index("items_key")
 _SLOT_STATUS, _SLOT_TURN = SLOT_CHANGES.index("status"), SLOT_CHANGES.index("turn")
 
@@ -55,16 +57,18 @@ class LoadedRun(RunWriter):
     between the rows that were read and what the rules made of them.
     """
 
-    def __init__(self, session: Session, row: Row) -> None:
+    def __init__(self, session: Session, row: Row, kept: RunRows | None = None) -> None:
         facts, state = to_run(row)
         super().__init__(session, facts, state)
         state.steps, state.slots, state.inbox = LazySteps(self), LazySlots(self), LazyInbox(self)
         if state.max_parallel is not None:
             state.blocked = LazyBlocked(self, last_turn=facts.turn)
         self.limits = StoredLimits(session)
-        self._known_values: dict[int, Value] = {}
+        self._row, self._kept = row, kept
+        self._known_values: dict[int, Value] = {} if kept is None else dict(kept.values)
         self._known_items: dict[int, dict[int, bytes]] = {}
-        self._was = from_run(state, facts.seq, facts.turn)
+        self._was = tuple(row[_RUN_FIXED:])
+        self._fixed: Row = ()
         self._steps_were: dict[int, tuple[Any, ...]] = {}
         self._slots_were: dict[At, tuple[Any, ...] | None] = {}
         self._retries_were: dict[At, tuple[int, float | None]] = {}
@@ -73,6 +77,12 @@ class LoadedRun(RunWriter):
 
     def load_place(self, step: int, slot: int, *, near: bool = False) -> None:
         """Fetch a step with one of its slots; ``near`` brings what it may open."""
+        kept = self._kept
+        if kept is not None and kept.at == (step, slot):
+            self.take_step(kept.step)
+            self.take_slot((step, slot), kept.slot)
+            if not near or not self.state.steps[step].record.successors:
+                return
         statement = statements.PLACE_AND_NEAR if near else statements.PLACE
         for row in self.session.rows(statement, rid=self.rid, step=step, slot=slot):
             self.take_step(row)
@@ -93,6 +103,7 @@ class LoadedRun(RunWriter):
         if index in self.state.steps:
             return
         step = self.state.steps[index] = to_step(row[: statements.STEP_WIDTH])
+        self._fixed = row[:_CHANGES_AT]
         was = self._steps_were[index] = tuple(row[_CHANGES_AT : statements.STEP_WIDTH])
         if was[_RETRYING]:
             first = self.session.rows(statements.RETRIES_DUE_FIRST, rid=self.rid, step=index)
@@ -111,7 +122,7 @@ class LoadedRun(RunWriter):
     def _load_items_in_flight(self, index: int, slot: SlotState) -> None:
         if self._steps_were[index][_RETRYING]:
             rows = self.session.rows(
-                statements.RETRIES_IN_FLIGHT, rid=self.rid, step=index, indexes=slot.items
+                statements.RETRIES_IN_FLIGHT, rid=self.rid, step=index, indexes=list(slot.items)
             )
             self._take_retries(self.state.steps[index], rows)
 
@@ -122,7 +133,7 @@ class LoadedRun(RunWriter):
                 self._retries_were[key] = (attempt, due)
                 step.attempts[number] = attempt
                 if due is not None:
-                    heapq.heappush(step.retries, (due, number))
+                    step.retry_item(number, due)
 
     def fetch_step(self, index: int) -> None:
         for row in self.session.rows(statements.STEP_AND_NEAR, rid=self.rid, step=index):
@@ -225,21 +236,38 @@ class LoadedRun(RunWriter):
 
     def save(self, into: Writes | None = None) -> None:
         """Write what has changed, or add it to what is written together."""
-        for index, step in list(self.state.steps.items()):
-            self._save_step(index, step)
-        for at, slot in self.state.slots.items():
-            self._save_slot(at, slot)
+        steps = [(i, self._save_step(i, step)) for i, step in list(self.state.steps.items())]
+        slots = [(at, self._save_slot(at, slot)) for at, slot in self.state.slots.items()]
         self.writes.add(
             INBOX, *((self.rid, name, payload) for name, payload in self.state.inbox.items())
         )
         self.limits.save(self.writes)
-        self._save_run()
+        changes = self._save_run()
         if into is None:
+            if len(steps) == len(slots) == 1 and slots[0][0] == (0, 0):
+                kept = self._as_kept(changes, steps[0][1], slots[0][1])
+                self.session.keep(self.run_id, kept)
+            else:
+                self.session.keep(self.run_id, None)
             self.session.write(self.writes)
         else:
             into.include(self.writes)
+        # What was not here is not looked at any more; and a state that can fetch it would lie in
+        # a circle with what it fetches with, for the collector to find.
+        self.state.steps, self.state.slots = dict(self.state.steps), dict(self.state.slots)
+        self.state.inbox = dict(self.state.inbox)
 
-    def _save_run(self) -> None:
+    def _as_kept(self, changes: Row, step_changes: Row, slot: Row) -> RunRows | None:
+        """The rows as they are now, if they are all that the next operation will look at."""
+        record, known = self.state.steps[0].record, self._known_values
+        if self.state.status.is_final or not is_short(self.state, record):
+            return None
+        if any(key not in known for key in record.sources):
+            return None
+        step = (*self._fixed, *step_changes)
+        return RunRows((0, 0), (*self._row[:_RUN_FIXED], *changes), step, slot, known)
+
+    def _save_run(self) -> Row:
         changes = from_run(self.state, self.seq, self.turn)
         counters = len(RUN_CHANGES) - len(RUN_COUNTERS)
         # The other columns are indexed, and SQLite moves what it is told to write.
@@ -247,22 +275,23 @@ class LoadedRun(RunWriter):
             self.writes.add(RUN_ALL, (self.rid, *changes))
         elif changes != self._was:
             self.writes.add(RUN_SOME, (self.rid, *changes[counters:]))
+        return changes
 
-    def _save_step(self, index: int, step: StepState) -> None:
+    def _save_step(self, index: int, step: StepState) -> Row:
         was = self._steps_were[index]
         more_retrying, items_key = 0, was[_ITEMS_KEY]
         if step.record.kind is StepKind.MAP and step.length is not None:
             more_retrying, items_key = self._save_retries(index, step), self.items_key(step)
         changes = from_step(step, was[_RETRYING] + more_retrying, items_key)
-        if changes == was:
-            return
-        self.writes.add(STEPS, (self.rid, index, *changes))
-        if step.status != was[0]:
-            self.put_sequence(index, step)
+        if changes != was:
+            self.writes.add(STEPS, (self.rid, index, *changes))
+            if step.status != was[0]:
+                self.put_sequence(index, step)
+        return changes
 
     def _save_retries(self, index: int, step: StepState) -> int:
         """Write the items that failed; return how many more of them there are than before."""
-        due = {number: at for at, number in step.retries}
+        due = {number: at for at, number in step.retries or ()}
         before = {
             number: row for (step, number), row in self._retries_were.items() if step == index
         }
@@ -277,7 +306,7 @@ class LoadedRun(RunWriter):
         self.writes.add(NO_RETRIES, *((self.rid, index, number) for number in gone))
         return len(after) - len(before)
 
-    def _save_slot(self, at: At, slot: SlotState) -> None:
+    def _save_slot(self, at: At, slot: SlotState) -> Row:
         was = self._slots_were.get(at)
         turn: int | None = None
         if slot.status is SlotStatus.BLOCKED:
@@ -286,15 +315,20 @@ class LoadedRun(RunWriter):
             else:
                 self.turn += 1
                 turn = self.turn
-        if was is None or from_slot(slot, turn) != was:
-            self.put_slot(at, slot, self.state.steps[at[0]].record.queue, turn)
+        changes = from_slot(slot, turn)
+        if changes != was:
+            self.put_slot(at, changes, self.state.steps[at[0]].record.queue)
+        return changes
 
 
 def to_value(key: int, body: bytes | None, length: int | None) -> Value:
     return SequenceValue(key, length or 0) if body is None else body
 
 
-def open_run(session: Session, run_id: str) -> LoadedRun | None:
-    """Lock a run and begin to load it."""
+def open_run(session: Session, run_id: str, at: At | None = None) -> LoadedRun | None:
+    """Lock a run and begin to load it, with a place in it if that costs nothing."""
+    kept = session.kept(run_id, at)
+    if kept is not None:
+        return LoadedRun(session, kept.run, kept)
     row = session.row(statements.RUN, run_id=run_id)
     return None if row is None else LoadedRun(session, row)

@@ -60,10 +60,10 @@ class Told:
 def start(
     session: Session, address: Address, token: str, want: int, pace: Pace, told: Told
 ) -> Grant | Refusal:
-    run = open_run(session, address.run_id)
+    at = (address.step, address.slot)
+    run = open_run(session, address.run_id, at)
     if run is None:
         return Refusal(RefusalReason.GONE)
-    at = (address.step, address.slot)
     run.load_place(*at)
     delay = _delay_of(run, at)
     answer = transitions.start(run.state, at, token, session.now, pace, run.limits, want)
@@ -99,10 +99,10 @@ def finish(
     pace: Pace,
     told: Told,
 ) -> Finished:
-    run = open_run(session, address.run_id)
+    at = (address.step, address.slot)
+    run = open_run(session, address.run_id, at)
     if run is None:
         return Finished(recorded=False)
-    at = (address.step, address.slot)
     run.load_place(*at, near=isinstance(outcome, Done | DoneSequence | Failed))
     items = stored_items(outcome, address.step)
     if items is not None:

@@ -264,7 +264,12 @@ class PostgresGate(Gate):
         self._idle: list[Connection] = []
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
 
-    async def run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+    async def run(
+        self,
+        work: Callable[[Session], ResultT],
+        mode: Mode,
+        about: str | None = None,  # noqa: ARG002 - each operation has a transaction of its own
+    ) -> ResultT:
         async with self._room:
             return await self._run(work, mode)
 

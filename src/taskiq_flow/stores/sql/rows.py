@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     Address,
     EventRecord,
-    EventType,
     Join,
     Limit,
     NewRun,
@@ -54,6 +55,7 @@ STEP_CHANGES: Final = (
     # Not of the state: how many rows the step has in `retry`, where the items of a map lie.
     *("retrying", "items_key"),
 )
+_RECORD_WIDTH: Final = 1 + len(STEP_FIXED)
 STEP_SHOWN: Final = (
     *("idx", "name", "task", "kind", "status", "started_at", "ended_at", "attempt", "lost"),
     *("error", "retry_at", "length", "items_left", "failed", "progress"),
@@ -134,12 +136,16 @@ def from_new(new: NewRun, namespace: str) -> tuple[Any, ...]:
         to_json(new.tags),
         new.meta,
         new.queue,
-        None if new.parent is None else to_json(new.parent),
+        to_text(new.parent),
         None if new.backlog is None else new.backlog[0],
         int(new.publish),
         new.max_parallel,
         len(new.steps),
     )
+
+
+def to_text(address: Address | None) -> str | None:
+    return None if address is None else to_json(address)
 
 
 def to_address(text: str | None) -> Address | None:
@@ -148,11 +154,18 @@ def to_address(text: str | None) -> Address | None:
 
 def to_step(row: Row) -> StepState:
     """Read a row of ``idx``, `STEP_FIXED` and `STEP_CHANGES`."""
-    index, name, task, kind, event, rules, blob, status, *changes = row
+    status, *changes = row[_RECORD_WIDTH:]
+    return StepState(_to_record(*row[:_RECORD_WIDTH]), StepStatus(status), *changes[:-2])
+
+
+@lru_cache(maxsize=1024)  # runs of one plan have equal ones
+def _to_record(
+    index: int, name: str, task: str, kind: str, event: str | None, rules: str, blob: bytes
+) -> StepRecord:
     read = from_json(rules)
     successors, need, sources, queue, route, slots, items_from = read[:7]
     join, lost_most, delay_seconds, on_failure, limits = read[7:]
-    record = StepRecord(
+    return StepRecord(
         index=index,
         name=name,
         task=task,
@@ -172,16 +185,19 @@ def to_step(row: Row) -> StepState:
         on_failure=OnFailure(on_failure),
         limits=tuple(Limit(*limit) for limit in limits),
     )
-    return StepState(record, StepStatus(status), *changes[:-2])
 
 
+@lru_cache(maxsize=1024)
 def from_record(record: StepRecord) -> tuple[Any, ...]:
     """Write `STEP_FIXED`."""
     rules = (
         *(record.successors, record.need, record.sources, record.queue, record.route),
         *(record.slots, record.items_from, record.join, record.lost_most),
         *(record.delay_seconds, record.on_failure),
-        [(limit.key, limit.most, limit.per_second, limit.burst) for limit in record.limits],
+        [
+            (limit.key, limit.most, limit.per_second, limit.burst, limit.priority)
+            for limit in record.limits
+        ],
     )
     return (
         record.name,
@@ -231,7 +247,7 @@ def to_slot(row: Row) -> SlotState:
         attempt=attempt,
         lost=lost,
         kicks=kicks,
-        items=[] if items is None else from_json(items),
+        items=() if items is None else tuple(from_json(items)),
         note=note,
     )
 

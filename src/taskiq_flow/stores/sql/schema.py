@@ -322,10 +322,14 @@ queuer = Table(
     Column("run_id", Text, nullable=False),
     Column("step", Integer, nullable=False),
     Column("slot", Integer, nullable=False),
+    Column("rank", Integer, nullable=False),
     UniqueConstraint("namespace", "key", "run_id", "step", "slot", name=f"{PREFIX}queuer_once"),
     sqlite_autoincrement=True,
 )
-"""Slots that found a limit used up, in the order in which they came."""
+"""Slots that found a limit used up, by rank and then in the order in which they came."""
+
+_order = (queuer.c.namespace, queuer.c.key, queuer.c.rank, queuer.c.id)
+Index(f"{PREFIX}queuer_order", *_order)
 
 worker = _table(
     "worker",

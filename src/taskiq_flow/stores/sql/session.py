@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Double, Table, Text, bindparam
 from sqlalchemy.engine.interfaces import Dialect
@@ -18,6 +18,9 @@ from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import Boolean, TypeEngine
 
 from taskiq_flow.stores.base import Held
+
+if TYPE_CHECKING:
+    from taskiq_flow.stores.sql.kept import RunRows
 
 Row: TypeAlias = Sequence[Any]
 ResultT = TypeVar("ResultT")
@@ -147,11 +150,25 @@ class Session(ABC):
 
     @abstractmethod
     def write(self, writes: Writes) -> None:
-        """Write everything; on PostgreSQL one statement.
+        """Write everything; on PostgreSQL one statement, on SQLite perhaps at the very end.
 
         Raises:
             ConflictError: A row to be inserted is there already.
         """
+
+    def catch_up(self) -> None:  # noqa: B027 - there is nothing to do where each writes at once
+        """Have written what other operations of the same transaction are still to write."""
+
+    def kept(
+        self,
+        run_id: str,  # noqa: ARG002 - see SQLite
+        at: tuple[int, int] | None,  # noqa: ARG002
+    ) -> RunRows | None:
+        """The rows of a run, if they are known, or can be read together with a place in it."""
+        return None
+
+    def keep(self, run_id: str, run: RunRows | None) -> None:  # noqa: B027 - the same
+        """Take note of a run's rows as they are now; None: they are not to be kept."""
 
     def stored(self, text: str) -> str:
         """Text as this database holds it."""

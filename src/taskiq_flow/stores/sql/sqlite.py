@@ -9,30 +9,16 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy.dialects.sqlite.pysqlite import dialect as pysqlite
-from sqlalchemy.sql import ClauseElement
-
 from taskiq_flow.exceptions import StoreUnavailableError
-from taskiq_flow.stores.base import Held
-from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.gate import Gate, GateOptions
-from taskiq_flow.stores.sql.rows import to_json
-from taskiq_flow.stores.sql.session import (
-    Compiler,
-    ConflictError,
-    Mode,
-    ResultT,
-    Row,
-    Session,
-    Target,
-    Verb,
-    Writes,
-)
+from taskiq_flow.stores.sql.kept import KeptRows
+from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session
+from taskiq_flow.stores.sql.sqlite_faults import fix_of
+from taskiq_flow.stores.sql.sqlite_session import SqliteSession, Together
 
 logger = logging.getLogger("taskiq_flow.stores")
 
@@ -42,113 +28,6 @@ ATTEMPTS: Final = 2
 MOST_AT_ONCE: Final = 200
 """Operations that share a transaction at the most, so that the first one is not kept waiting."""
 
-DIALECT: Final = pysqlite()
-compile_statement: Final = Compiler(DIALECT)
-
-_FEED: Final = (
-    "SELECT event.id, run.run_id, event.seq, event.at, event.body "  # noqa: S608 - our own names
-    f"FROM {schema.event.name} AS event JOIN {schema.run.name} AS run ON run.rid = event.rid "
-    "WHERE event.id > ? AND event.namespace = ? ORDER BY event.id LIMIT ?"
-)
-
-
-class SqliteSession(Session):
-    """An operation inside the transaction that its batch has begun."""
-
-    def __init__(self, connection: sqlite3.Connection, options: GateOptions) -> None:
-        super().__init__(DIALECT, options.namespace, options.clock)
-        self._connection = connection
-
-    def rows(self, statement: ClauseElement, **values: Any) -> Sequence[Row]:
-        return self._run(statement, values).fetchall()
-
-    def execute(self, statement: ClauseElement, **values: Any) -> int:
-        return self._run(statement, values).rowcount
-
-    def _run(self, statement: ClauseElement, values: dict[str, Any]) -> sqlite3.Cursor:
-        compiled = compile_statement(statement)
-        values["namespace"] = self.namespace
-        for name, value in values.items():
-            if type(value) is list:
-                values[name] = to_json(value)
-        return self._connection.execute(compiled.sql, compiled.arguments(values))
-
-    def write(self, writes: Writes) -> None:
-        try:
-            for target, rows in writes.rows.items():
-                self._connection.executemany(_text_of(target), rows)
-        except sqlite3.IntegrityError as error:
-            raise ConflictError from error
-
-    def script(self, definitions: Sequence[str]) -> None:
-        for definition in definitions:
-            self._connection.execute(definition)
-
-    def has_table(self, name: str) -> bool:
-        asked = "SELECT 1 FROM sqlite_master WHERE name = ?"
-        return self._connection.execute(asked, (name,)).fetchone() is not None
-
-    def held(self, leases: Sequence[Held]) -> Sequence[Row]:
-        found: list[Row] = []
-        for lease in leases:
-            run_id, step, slot = lease.address
-            asked = {"run_id": run_id, "step": step, "slot": slot, "token": lease.token}
-            found += self.rows(statements.HELD, **asked)
-        return found
-
-    def next_rid(self) -> int:
-        asked = f"SELECT coalesce(max(rid), 0) + 1 FROM {schema.run.name}"  # noqa: S608 - our name
-        return self._connection.execute(asked).fetchone()[0]
-
-    def lock_name(self, name: str) -> None:
-        """Nobody else writes now."""
-
-    def feed_position(self) -> str:
-        asked = f"SELECT coalesce(max(id), 0) FROM {schema.event.name}"  # noqa: S608 - our name
-        return str(self._connection.execute(asked).fetchone()[0])
-
-    def feed_rows(self, after: str, limit: int) -> tuple[Sequence[Row], str]:
-        found = self._connection.execute(_FEED, (int(after), self.namespace, limit)).fetchall()
-        rows = [(str(number), *event) for number, *event in found]
-        return rows, rows[-1][0] if rows else after
-
-    def facts(self) -> dict[str, Any]:
-        level: int = self._pragma("synchronous")
-        synchronous = ("OFF", "NORMAL", "FULL", "EXTRA")[level]
-        return {
-            "store": "sqlite",
-            "version": sqlite3.sqlite_version,
-            "journal_mode": self._pragma("journal_mode"),
-            "synchronous": synchronous,
-            "durable": True,
-            "survives_power_loss": synchronous in ("FULL", "EXTRA"),
-        }
-
-    def _pragma(self, name: str) -> Any:
-        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-    def _server_clock(self) -> float:
-        # All users of a file are on one machine, whose clock SQLite would only round.
-        return time.time()
-
-
-@cache
-def _text_of(target: Target) -> str:
-    """The statement that writes one row of a shape."""
-    table, keys, rest = target.table.name, target.keys, target.rest
-    found = " AND ".join(f"{key} = ?{number}" for number, key in enumerate(keys, 1))
-    changes = ", ".join(f"{name} = ?{number}" for number, name in enumerate(rest, len(keys) + 1))
-    if target.verb is Verb.UPDATE:
-        return f"UPDATE {table} SET {changes} WHERE {found}"  # noqa: S608 - our own names
-    if target.verb is Verb.DELETE:
-        return f"DELETE FROM {table} WHERE {found}"  # noqa: S608 - our own names
-    columns, marks = ", ".join(target.columns), ", ".join("?" * len(target.columns))
-    insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - our own names
-    if target.verb is Verb.INSERT:
-        return insert
-    renewed = ", ".join(f"{name} = excluded.{name}" for name in rest)
-    return f"{insert} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {renewed}"
-
 
 @dataclass(slots=True)
 class _Job:
@@ -156,17 +35,24 @@ class _Job:
 
     work: Callable[[Session], Any] | None
     writes: bool
+    about: str | None
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
     result: Any = None
     error: BaseException | None = None
 
 
+class _ApartError(Exception):
+    """An operation has failed, and what it has written cannot be told from the others' writes."""
+
+
 class SqliteGate(Gate):
     """Hands operations to a thread, which takes all that wait in one transaction.
 
-    So a hundred coroutines cost one commit. Each has its savepoint: one that fails undoes
-    nothing of the others.
+    So a hundred coroutines cost one commit, and one statement for all rows of a table. Should one
+    of them fail in a way that cannot be told apart, all are done again, each with a savepoint of
+    its own (which makes SQLite copy every page that is changed): a failure undoes nothing of the
+    others.
     """
 
     def __init__(self, path: str, options: GateOptions, *, synchronous: str) -> None:
@@ -176,15 +62,19 @@ class SqliteGate(Gate):
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
+        self._kept = KeptRows()
+        self._version: int | None = None
 
-    async def run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+    async def run(
+        self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
+    ) -> ResultT:
         self._begin()
         writes = mode in (Mode.WRITE, Mode.STATEMENT)
-        return await self._put(work, writes=writes)
+        return await self._put(work, writes=writes, about=about)
 
     async def close(self) -> None:
         if self._thread is not None:
-            await self._put(None, writes=False)
+            await self._put(None, writes=False, about=None)
             self._thread = None
 
     def twin(self) -> SqliteGate:
@@ -198,10 +88,12 @@ class SqliteGate(Gate):
             )
             self._thread.start()
 
-    def _put(self, work: Callable[[Session], Any] | None, *, writes: bool) -> asyncio.Future[Any]:
+    def _put(
+        self, work: Callable[[Session], Any] | None, *, writes: bool, about: str | None
+    ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._jobs.put(_Job(work, writes, future, loop))
+        self._jobs.put(_Job(work, writes, about, future, loop))
         return future
 
     # -- in the thread
@@ -242,36 +134,72 @@ class SqliteGate(Gate):
                 return
 
     def _transact(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
-        alone = len(batch) == 1
-        connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in batch) else "BEGIN")
+        begin = "BEGIN IMMEDIATE" if any(job.writes for job in batch) else "BEGIN"
         try:
-            for job in batch:
-                self._perform(connection, job, alone=alone)
-            if alone and batch[0].error is not None:
+            connection.execute(begin)
+            self._check_version(connection)
+            try:
+                self._perform_together(connection, batch)
+            except _ApartError:
                 connection.execute("ROLLBACK")
-            else:
-                connection.execute("COMMIT")
+                self._kept.clear()
+                connection.execute(begin)
+                for job in batch:
+                    self._perform_apart(connection, job)
+            connection.execute("COMMIT")
+            self._kept.commit()
         except BaseException:
+            self._kept.clear()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 
-    def _perform(self, connection: sqlite3.Connection, job: _Job, *, alone: bool) -> None:
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        """Forget what was kept if another connection has written since."""
+        version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._version = version
+            self._kept.clear()
+
+    def _perform_together(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
+        together = Together(connection, self._kept)
+        try:
+            for job in batch:
+                if job.about is None or job.about in together.about:
+                    together.flush()
+                self._perform(job, SqliteSession(connection, self.options, together, job.about))
+            together.flush()
+        except ConflictError as error:
+            raise _ApartError from error
+
+    def _perform(self, job: _Job, session: SqliteSession) -> None:
+        assert job.work is not None
         job.result = job.error = None
-        if job.work is None:
-            return
-        if not alone:
-            connection.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(session)
+        except Exception as error:  # it belongs to whoever asked for the work
+            if _is_of_the_file(error):
+                raise
+            if job.writes and (job.about is None or session.has_written):
+                raise _ApartError from error
+            job.error = error
+        else:
+            session.leave()
+        if job.writes and job.about is None:
+            self._kept.clear()
+
+    def _perform_apart(self, connection: sqlite3.Connection, job: _Job) -> None:
+        assert job.work is not None
+        job.result = job.error = None
+        connection.execute("SAVEPOINT job")
         try:
             job.result = job.work(SqliteSession(connection, self.options))
         except Exception as error:  # it belongs to whoever asked for the work
             if _is_of_the_file(error):
                 raise
             job.error = error
-        if not alone:
-            if job.error is not None:
-                connection.execute("ROLLBACK TO job")
-            connection.execute("RELEASE job")
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -285,10 +213,10 @@ class SqliteGate(Gate):
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._version = None
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailableError:
-        found = StoreUnavailableError(self.options.shown_url, str(error))
+        found = StoreUnavailableError(self.options.shown_url, str(error), fix_of(error))
         found.__cause__ = error
         return found
 

@@ -95,6 +95,22 @@ PLACE_AND_NEAR = (
     .where(s.step.c.rid == one_rid, _with_near)
 )
 
+RUN_AND_PLACE = (
+    select(*columns(s.run, RUN_LOADED), *columns(s.step, _STEP), *columns(s.slot, SLOT_CHANGES))
+    .select_from(
+        s.run.join(s.step, and_(s.step.c.rid == s.run.c.rid, s.step.c.idx == _index)).outerjoin(
+            s.slot,
+            and_(
+                s.slot.c.rid == s.run.c.rid,
+                s.slot.c.step == _index,
+                s.slot.c.slot == bindparam("slot"),
+            ),
+        )
+    )
+    .where(this_run)
+)
+"""The same with the run, where nobody else can write meanwhile: else it is locked first."""
+
 _SLOT: Final = ("step", "slot", *SLOT_CHANGES)
 
 SLOT = select(*columns(s.slot, SLOT_CHANGES)).where(
@@ -252,10 +268,10 @@ HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
     s.hold.c.namespace == bindparam("namespace"), s.hold.c.key == bindparam("key")
 )
 
-_queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot)
+_queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot, s.queuer.c.rank)
 _queued = and_(s.queuer.c.namespace == bindparam("namespace"), s.queuer.c.key == bindparam("key"))
 QUEUERS = select(func.count()).select_from(s.queuer).where(_queued)
-FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.id).limit(1)
+FIRST_QUEUER = select(*_queuer).where(_queued).order_by(s.queuer.c.rank, s.queuer.c.id).limit(1)
 QUEUER = select(*_queuer).where(
     _queued,
     s.queuer.c.run_id == bindparam("run_id"),

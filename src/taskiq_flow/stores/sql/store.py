@@ -133,7 +133,9 @@ class SqlRunStore(RunStore):
         for _ in range(CREATE_TRIES):
             try:
                 ready, run = await self._do(
-                    lambda s: creation.create(s, new, kept, pace), creation.mode_of(new, kept)
+                    lambda s: creation.create(s, new, kept, pace),
+                    creation.mode_of(new, kept),
+                    new.run_id,
                 )
             except ConflictError:
                 known = await self._do(lambda s: creation.explain(s, new), Mode.READ)
@@ -147,7 +149,8 @@ class SqlRunStore(RunStore):
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
         answer, _ = await self._change(
-            lambda s, told: operations.start(s, address, token, want, self._pace, told)
+            lambda s, told: operations.start(s, address, token, want, self._pace, told),
+            address.run_id,
         )
         return answer
 
@@ -157,7 +160,8 @@ class SqlRunStore(RunStore):
         finished, freed = await self._change(
             lambda s, told: operations.finish(
                 s, address, token, outcome, next_token, self._pace, told
-            )
+            ),
+            address.run_id,
         )
         return finished._replace(ready=finished.ready + freed) if freed else finished
 
@@ -326,13 +330,15 @@ class SqlRunStore(RunStore):
 
     # -- how
 
-    async def _do(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
+    async def _do(
+        self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
+    ) -> ResultT:
         if not self._is_open:
             await self.open()
-        return await self._gate.run(work, mode)
+        return await self._gate.run(work, mode, about)
 
     async def _change(
-        self, work: Callable[[Session, Told], ResultT]
+        self, work: Callable[[Session, Told], ResultT], about: str | None = None
     ) -> tuple[ResultT, tuple[Ready, ...]]:
         """Run an operation and pass on what it tells; return also the slots this makes ready."""
 
@@ -340,7 +346,7 @@ class SqlRunStore(RunStore):
             told = Told()  # a new one each time that the operation is tried
             return work(session, told), told
 
-        result, told = await self._do(listened, Mode.WRITE)
+        result, told = await self._do(listened, Mode.WRITE, about)
         for run_id, status in told.ended:
             self._announce_end(run_id, status)
         if told.delay is not None:
@@ -354,7 +360,9 @@ class SqlRunStore(RunStore):
         return result, ready
 
     async def _apply(self, run_id: str, rule: Rule) -> tuple[Ready, ...] | None:
-        ready, freed = await self._change(lambda s, told: operations.change(s, run_id, rule, told))
+        ready, freed = await self._change(
+            lambda s, told: operations.change(s, run_id, rule, told), run_id
+        )
         return None if ready is None else ready + freed
 
     async def _observe_delay(self, queue: str, seconds: float) -> None:

@@ -24,7 +24,7 @@ from taskiq_flow.stores.sql.rows import (
     from_slot,
     to_ready,
 )
-from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
 
 DEADLINE: Final = -1
 SETTLING: Final = {WakeKind.PUBLISH: -2, WakeKind.NOTIFY: -3}
@@ -85,14 +85,14 @@ class RunWriter:
     def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
         self.writes.add(ITEMS, *((self.rid, key, index, body) for index, body in items.items()))
 
-    def put_slot(self, at: tuple[int, int], slot: SlotState, queue: str, turn: int | None) -> None:
-        row = (self.rid, *at, self.session.namespace, queue, *from_slot(slot, turn))
-        self.writes.add(SLOTS, row)
+    def put_slot(self, at: tuple[int, int], changes: Row, queue: str) -> None:
+        """Write a slot: ``changes`` are its `SLOT_CHANGES`."""
+        self.writes.add(SLOTS, (self.rid, *at, self.session.namespace, queue, *changes))
 
     def set_due(self, step: int, due: float | None) -> None:
         """Say when something is to be done for the run itself."""
         slot = SlotState(SlotStatus.TIMER, due, ready_at=self.session.now)
-        self.put_slot((step, 0), slot, self.facts.queue, None)
+        self.put_slot((step, 0), from_slot(slot, None), self.facts.queue)
 
     def settling(self) -> tuple[WakeKind, ...]:
         """What is to be done about the run's end."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from taskiq_flow.events import EventType
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model.records import (
-    EventType,
     Join,
     RunStatus,
     StepStatus,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
-    EventType,
     Failed,
     Retry,
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     Done,
-    EventType,
     Failed,
     Join,
     OnFailure,

@@ -168,6 +168,26 @@ class LimitContract:
 
         assert [entry.address for entry in ready] == [second.at("a")]
 
+    async def test_of_those_that_wait_the_most_urgent_is_next(self, bench: StoreBench) -> None:
+        wanted = {"low": -5, "early": 0, "late": 0, "high": 9}
+        runs = {
+            name: await bench.create(step("a", limits=(Limit("api", most=1, priority=priority),)))
+            for name, priority in {"first": 0, **wanted}.items()
+        }
+        grant = await runs["first"].start("a")
+        for name in wanted:
+            await runs[name].refused("a")
+        await runs["late"].refused("a")
+
+        order: list[str] = []
+        for _ in wanted:
+            (ready,) = (await runs[order[-1] if order else "first"].finish(grant)).ready
+            (name,) = (each for each, run in runs.items() if run.at("a") == ready.address)
+            order.append(name)
+            grant = await runs[name].start("a")
+
+        assert order == ["high", "early", "late", "low"]
+
     async def test_who_waits_for_a_limit_looks_again_by_itself(self, bench: StoreBench) -> None:
         limit = Limit("api", most=1)
         first, second = [await bench.create(step("a", limits=(limit,))) for _ in range(2)]

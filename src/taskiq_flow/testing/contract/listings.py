@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from taskiq_flow.exceptions import TrackingQueryError
 from taskiq_flow.model.records import (
     Failed,
     RefusalReason,
@@ -96,6 +101,14 @@ class ListingContract:
                 break
 
         assert sorted(found) == sorted(run.run_id for run in runs)
+
+    async def test_a_cursor_that_no_page_gave_is_refused(self, bench: StoreBench) -> None:
+        await bench.create(step("a"))
+        strange: list[Any] = ["", "x", "1", "1 ", " a", "nan 1", "1e999 1", "1 \ud800", "1 \0", 5]
+
+        for cursor in strange:
+            with pytest.raises(TrackingQueryError, match="not the cursor of a page"):
+                await bench.store.list_runs(RunFilter(), cursor=cursor)
 
     async def test_a_listing_is_without_steps(self, bench: StoreBench) -> None:
         run = await bench.create(step("a"))

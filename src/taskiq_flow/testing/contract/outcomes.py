@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     Aborted,
     Address,
     Done,
-    EventType,
     RefusalReason,
     RunStatus,
     StepStatus,

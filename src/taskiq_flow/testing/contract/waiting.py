@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     Address,
-    EventType,
     OnFailure,
     Parked,
     RefusalReason,

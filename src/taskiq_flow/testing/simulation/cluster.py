@@ -14,13 +14,15 @@ from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.stores.base import StoreOptions
 from taskiq_flow.testing.simulation.broker import Queue
 from taskiq_flow.testing.simulation.checks import Violation
+from taskiq_flow.testing.simulation.clients import Client, Operator
 from taskiq_flow.testing.simulation.clock import TimeStandsStillError, VirtualLoop
 from taskiq_flow.testing.simulation.faults import Dice, Fault, Rates, describe_faults, seeded
 from taskiq_flow.testing.simulation.link import Wire
-from taskiq_flow.testing.simulation.process import Client, Operator, Worker, World
+from taskiq_flow.testing.simulation.process import World
 from taskiq_flow.testing.simulation.store import WatchedStore
 from taskiq_flow.testing.simulation.storms import Storms
 from taskiq_flow.testing.simulation.verdict import explain_unrest, judge
+from taskiq_flow.testing.simulation.worker import Worker
 from taskiq_flow.testing.simulation.workload import Work, WorkloadMaker
 
 EPOCH = 1_700_000_000.0

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from taskiq_flow.events import EventType
 from taskiq_flow.model.records import (
     Address,
     EventRecord,
-    EventType,
     Finished,
     Grant,
     Limit,
@@ -170,7 +170,7 @@ class WatchedStore(MemoryRunStore):
                 self.ledger.violated(
                     "Nothing is forgotten", f"{state.run_id} {at} is due and nobody will look"
                 )
-        elif status is SlotStatus.BLOCKED and at not in state.blocked:
+        elif status is SlotStatus.BLOCKED and at not in (state.blocked or ()):
             self.ledger.violated("Nothing is forgotten", f"{state.run_id} {at} is blocked by none")
 
     def check_ended(self, state: RunState, events: Sequence[EventRecord]) -> None:

@@ -10,7 +10,7 @@ from taskiq_flow.testing.simulation.faults import Fault
 
 if TYPE_CHECKING:
     from taskiq_flow.testing.simulation.cluster import Cluster
-    from taskiq_flow.testing.simulation.process import Worker
+    from taskiq_flow.testing.simulation.worker import Worker
 
 
 @dataclass(slots=True)

@@ -1,0 +1,249 @@
+"""What a durable background task costs: many in one process, one alone, one in a request."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from fastapi import BackgroundTasks, FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from benchmarks.matrix import Cell, Shape, Sizes
+from fastapi_taskflow import TaskManager
+from fastapi_taskflow.asgi import TaskMiddleware
+from taskiq_flow.model.records import RunFilter, RunStatus
+
+REQUESTS_AT_ONCE, IN_FLIGHT = 100, 1000
+"""Requests that add a task at the same time, and tasks that may be added and not finished."""
+
+WARM, ALONE = 200, 50
+
+TICK_SECONDS, ROOM_SECONDS = 0.001, 0.02
+"""How often the event loop shows that it lives, and how often a request looks for room."""
+
+CELL = Cell.from_json(os.environ["BENCHMARK_CELL"])
+
+manager = TaskManager(snapshot_db=CELL.store_url)
+
+
+@manager.task()
+async def same(number: int) -> int:
+    return number
+
+
+# -- in one process
+
+
+@dataclass(slots=True)
+class Stalls:
+    """How long the event loop was busy in one go, and how long the garbage collector was."""
+
+    longest: float = 0.0
+    collecting: float = 0.0
+    _began: float = 0.0
+    _ticking: asyncio.Task[None] | None = field(default=None)
+
+    async def __aenter__(self) -> Stalls:
+        gc.callbacks.append(self._hear)
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._hear)
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            expected = loop.time() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            self.longest = max(self.longest, loop.time() - expected)
+
+    def _hear(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self.collecting = max(self.collecting, time.perf_counter() - self._began)
+
+
+async def _add_one(scope: Scope, _receive: Receive, send: Send) -> None:
+    """An application whose every request adds a task; no framework is measured with it."""
+    manager.add_task(same, scope["number"])
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+application = TaskMiddleware(_add_one, manager)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _drop(_message: Message) -> None:
+    return None
+
+
+def _finished() -> int:
+    """Tasks whose end is stored."""
+    return sum(queue["finished"] for queue in manager.queue_stats())
+
+
+async def _add(count: int) -> None:
+    """Send so many requests, some at a time, and wait until their tasks have finished."""
+    numbers, before = iter(range(count)), _finished()
+
+    async def requests() -> None:
+        for number in numbers:
+            least = before + number - IN_FLIGHT
+            await _until(lambda least=least: _finished() > least, ROOM_SECONDS)
+            await application({"type": "http", "number": number}, _nothing, _drop)
+
+    await asyncio.gather(*[requests() for _ in range(min(count, REQUESTS_AT_ONCE))])
+    await _until(lambda: _finished() == before + count)
+
+
+async def _until(holds: Callable[[], bool], pause_seconds: float = TICK_SECONDS) -> None:
+    while not holds():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(pause_seconds)
+
+
+async def many(sizes: Sizes) -> dict[str, Any]:
+    """Add many tasks and wait until the end of the last one is stored; then one by one."""
+    async with manager:
+        await _add(WARM)
+        # As a server does that has loaded its application: the collector would go through all
+        # modules again and again, 50 ms at a time, whatever runs.
+        gc.collect()
+        gc.freeze()
+        busy, began = time.process_time(), time.perf_counter()
+        async with Stalls() as stalls:
+            await _add(sizes.tasks)
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
+        memory = _resident_mib()
+        alone = [await _time_alone() for _ in range(ALONE)]
+        store = await manager.core.opened_store()
+        stored = await store.count_runs(RunFilter(status=RunStatus.COMPLETED))
+    return {
+        "ok": stored == WARM + sizes.tasks + ALONE,
+        "seconds": seconds,
+        "steps": sizes.tasks,
+        "peak_mib": memory,
+        "figures": {
+            "stall_ms": stalls.longest * 1000,
+            "collecting_ms": stalls.collecting * 1000,
+            "busy_ms": busy * 1000 / sizes.tasks,
+            "alone_ms": median(alone) * 1000,
+        },
+    }
+
+
+async def _time_alone() -> float:
+    began, before = time.perf_counter(), _finished()
+    await application({"type": "http", "number": 0}, _nothing, _drop)
+    await _until(lambda: _finished() > before, 0)
+    return time.perf_counter() - began
+
+
+def _resident_mib() -> float:
+    """The memory of this process now, where the system tells; else nothing is said of it."""
+    with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+    return 0.0
+
+
+# -- in a request
+
+
+def app() -> FastAPI:
+    """The application that uvicorn serves: one route that adds a task, and one that does not."""
+    served = FastAPI()
+    manager.install(served)
+
+    @served.get("/without")
+    async def without() -> str:
+        return "nothing"
+
+    @served.get("/with")
+    async def adding(tasks: BackgroundTasks) -> str:
+        tasks.add_task(same, 1)
+        return "added"
+
+    return served
+
+
+def requests(sizes: Sizes) -> dict[str, Any]:
+    """Ask a server in turns for an answer with and without a task."""
+    took: dict[str, list[float]] = {"/without": [], "/with": []}
+    with _serving() as port:
+        began = time.perf_counter()
+        clients = {path: http.client.HTTPConnection("127.0.0.1", port) for path in took}
+        for number in range(sizes.requests + WARM // 10):
+            for path, client in clients.items():
+                seconds = _ask(client, path)
+                if number >= WARM // 10:
+                    took[path].append(seconds)
+                time.sleep(0.005)  # the task is over before the next answer is timed
+        for client in clients.values():
+            client.close()
+    without, adding = (median(took[path]) * 1000 for path in ("/without", "/with"))
+    return {
+        "ok": all(len(times) == sizes.requests for times in took.values()),
+        "seconds": time.perf_counter() - began,
+        "steps": 2 * sizes.requests,
+        "figures": {"without_ms": without, "with_ms": adding},
+    }
+
+
+def _ask(client: http.client.HTTPConnection, path: str) -> float:
+    began = time.perf_counter()
+    client.request("GET", path)
+    answer = client.getresponse()
+    answer.read()
+    took = time.perf_counter() - began
+    assert answer.status == 200, answer.status
+    return took
+
+
+@contextmanager
+def _serving() -> Iterator[int]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = int(listening.getsockname()[1])
+    command = [sys.executable, "-m", "uvicorn", "--factory", "--log-level", "warning"]
+    command += ["--no-access-log", "--port", str(port), "benchmarks.background_tasks:app"]
+    server = subprocess.Popen(command, stdout=sys.stderr)
+    try:
+        _wait_until_it_listens(port, server)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_until_it_listens(port: int, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"the server ended with {server.returncode}")
+
+
+if __name__ == "__main__":
+    if CELL.shape is Shape.REQUESTS:
+        print(json.dumps(requests(CELL.sizes)))
+    else:
+        print(json.dumps(asyncio.run(many(CELL.sizes))))

@@ -1,0 +1,52 @@
+"""A run comes to be."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from taskiq_flow.events import EventType
+from taskiq_flow.model.records import NewRun, RunStatus, SequenceValue, StepStatus
+from taskiq_flow.model.state import Effects, RunState, StepState
+from taskiq_flow.model.transitions.pace import Pace
+from taskiq_flow.model.transitions.steps import settle_steps, verdict_on
+
+
+def create(new: NewRun, now: float, pace: Pace) -> tuple[RunState, Effects]:
+    """Make the state of a new run and open the steps that need nothing."""
+    run = RunState(
+        run_id=new.run_id,
+        status=RunStatus.PENDING,
+        remaining=len(new.steps),
+        created_at=now,
+        deadline=None if new.timeout_seconds is None else now + new.timeout_seconds,
+        max_parallel=new.max_parallel,
+        publish=new.publish,
+        parent=new.parent,
+    )
+    effects = Effects()
+    effects.events.append((EventType.RUN_CREATED, None, None, 0, ""))
+    for record in new.steps:
+        step = StepState(record=record, status=StepStatus.WAITING, waiting_for=record.need)
+        step.length = new.lengths.get(record.index)
+        step.left = step.length or 0
+        run.steps[record.index] = step
+    for index, value in new.done.items():
+        step = run.steps[index]
+        step.status, step.ended_at, step.left = StepStatus.COMPLETED, now, 0
+        run.remaining -= 1
+        if value is None:
+            step.status = StepStatus.SKIPPED
+        elif isinstance(value, SequenceValue):
+            step.out_length = value.length
+        else:
+            effects.values[index] = value
+        for successor in step.record.successors:
+            run.steps[successor].waiting_for -= 1
+            run.steps[successor].skipped += value is None
+    opening = [
+        (index, verdict_on(step))
+        for index, step in run.steps.items()
+        if step.waiting_for == 0 and not step.status.is_final
+    ]
+    settle_steps(run, deque[tuple[int, StepStatus | None]](opening), now, pace, effects)
+    return run, effects

@@ -1,0 +1,197 @@
+"""Operations of a SQLite store that share a transaction, and rows that it need not read again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskiq_flow.exceptions import BacklogFullError
+from taskiq_flow.model.records import (
+    Done,
+    Grant,
+    Limit,
+    Refusal,
+    RefusalReason,
+    RunFilter,
+    RunStatus,
+)
+from taskiq_flow.stores.sql import SqlRunStore
+from taskiq_flow.stores.sql.sqlite_session import SqliteSession
+from taskiq_flow.testing import StoreBench, step
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[StoreBench]:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    async with StoreBench(lambda options, clock: SqlRunStore(url, options, clock=clock)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many queries were made, and how many numbers of runs were taken."""
+    counted: Counter[str] = Counter()
+
+    def count(name: str, what: str) -> None:
+        original = getattr(SqliteSession, name)
+
+        def counting(self: SqliteSession, *args: Any, **values: Any) -> Any:
+            counted[what] += 1
+            return original(self, *args, **values)
+
+        monkeypatch.setattr(SqliteSession, name, counting)
+
+    count("rows", "queries")
+    count("next_rid", "numbers")
+    return counted
+
+
+async def test_a_run_of_one_step_begins_and_ends_without_a_query(
+    bench: StoreBench, asked: Counter[str]
+) -> None:
+    run = await bench.create(step("a", sources=(-1,)), inputs={-1: b"1"})
+    asked.clear()
+
+    grant = await run.start("a")
+    finished = await bench.store.finish(grant.address, grant.token, Done(b"2"), None)
+
+    assert asked["queries"] == 0
+    assert grant.values == (b"1",)
+    assert finished.ended is RunStatus.COMPLETED
+    assert await bench.store.values(run.run_id, [0]) == {0: b"2"}
+
+
+async def test_runs_that_wait_together_are_stored_at_the_first_attempt(
+    bench: StoreBench, asked: Counter[str]
+) -> None:
+    drafts = [bench.draft(step("a")) for _ in range(20)]
+
+    await asyncio.gather(*(bench.store.create(draft.new) for draft in drafts))
+
+    assert asked["numbers"] == 20
+
+
+async def test_a_run_that_is_read_again_takes_one_query_for_all_of_its_rows(
+    bench: StoreBench, asked: Counter[str]
+) -> None:
+    run = await bench.create(step("a"))
+    other = await bench.twin()
+    await other.cancel((await bench.create(step("b"))).run_id, "somebody else writes")
+    asked.clear()
+
+    await run.start("a")
+
+    assert asked["queries"] == 1
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_what_another_connection_did_to_a_run_is_seen_before_it_goes_on(
+    bench: StoreBench, is_running: bool
+) -> None:
+    """The rows of the run are known here, and are not true any more."""
+    run = await bench.create(step("a"))
+    other = await bench.twin()
+    grant = await run.start("a") if is_running else None
+
+    if grant is None:
+        await other.start(run.at("a"), "theirs")
+        answer = await run.try_start("a")
+        assert answer == Refusal(RefusalReason.RUNNING)
+    else:
+        await other.cancel(run.run_id, "enough")
+        late = await bench.store.finish(grant.address, grant.token, Done(b"1"), None)
+        assert not late.recorded
+        assert await run.status() is RunStatus.CANCELLED
+
+
+async def test_of_starts_of_one_slot_that_wait_together_one_is_granted(bench: StoreBench) -> None:
+    run = await bench.create(step("a"))
+
+    answers = await asyncio.gather(*(run.try_start("a") for _ in range(5)))
+
+    assert [type(answer) for answer in answers].count(Grant) == 1
+
+
+async def test_a_cancel_that_waits_together_with_a_start_is_obeyed(bench: StoreBench) -> None:
+    """A pending task that was cancelled never runs."""
+    runs = [await bench.create(step("a")) for _ in range(5)]
+
+    cancelled = [bench.store.cancel(run.run_id, "not needed") for run in runs]
+    starts = [run.try_start("a") for run in runs]
+    answers = await asyncio.gather(*cancelled, *starts)
+
+    assert answers[:5] == [True] * 5
+    assert answers[5:] == [Refusal(RefusalReason.ENDED)] * 5
+
+
+async def test_who_asks_for_all_runs_sees_those_that_were_stored_right_before(
+    bench: StoreBench,
+) -> None:
+    await bench.create(step("a"))
+    drafts = [bench.draft(step("a")) for _ in range(5)]
+
+    creating = [bench.store.create(draft.new) for draft in drafts]
+    *_, count = await asyncio.gather(*creating, bench.store.count_runs(RunFilter()))
+
+    assert count == 6
+
+
+async def test_runs_that_are_stored_together_do_not_pass_the_bound_of_their_queue(
+    bench: StoreBench,
+) -> None:
+    drafts = [bench.draft(step("a"), backlog=("small", 2)) for _ in range(5)]
+
+    done = await asyncio.gather(
+        *(bench.store.create(draft.new) for draft in drafts), return_exceptions=True
+    )
+
+    assert [isinstance(each, BacklogFullError) for each in done] == [False] * 2 + [True] * 3
+
+
+async def test_starts_that_wait_together_keep_to_a_limit(bench: StoreBench) -> None:
+    one = Limit("one", most=1)
+    runs = [await bench.create(step("a", limits=(one,))) for _ in range(5)]
+
+    answers = await asyncio.gather(*(run.try_start("a") for run in runs))
+
+    assert [type(answer) for answer in answers].count(Grant) == 1
+
+
+async def test_places_that_are_given_back_together_go_to_different_runs(
+    bench: StoreBench,
+) -> None:
+    two = Limit("two", most=2)
+    runs = [await bench.create(step("a", limits=(two,))) for _ in range(4)]
+    grants = [await run.start("a") for run in runs[:2]]
+    refused = [await run.try_start("a") for run in runs[2:]]
+
+    ends = [bench.store.finish(each.address, each.token, Done(b"1"), None) for each in grants]
+    finished = await asyncio.gather(*ends)
+
+    assert [type(answer) for answer in refused] == [Refusal, Refusal]
+    freed = [ready.address.run_id for each in finished for ready in each.ready]
+    assert sorted(freed) == sorted(run.run_id for run in runs[2:])
+
+
+async def test_a_run_that_is_refused_is_no_trouble_to_what_waits_with_it(
+    bench: StoreBench,
+) -> None:
+    """All are done again, each by itself: nothing is there twice, and nothing is missing."""
+    begun = [await bench.create(step("a")) for _ in range(10)]
+    known = await bench.create(step("a"), key="taken")
+    fresh = [bench.draft(step("a"), key="taken" if n == 4 else None) for n in range(10)]
+
+    done = await asyncio.gather(
+        *(run.start("a") for run in begun),
+        *(bench.store.create(draft.new) for draft in fresh),
+        return_exceptions=True,
+    )
+
+    failed = [number for number, each in enumerate(done) if isinstance(each, Exception)]
+    assert failed == [14]
+    assert {await run.status() for run in begun} == {RunStatus.RUNNING}
+    assert await known.status() is RunStatus.PENDING
+    assert [len(await bench.store.events(run.run_id)) for run in begun] == [3] * 10
