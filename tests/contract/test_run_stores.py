@@ -72,7 +72,7 @@ class TestManyInSqlite(CountContract):
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> AsyncIterator[StoreBench]:
         monkeypatch.setattr(listings, "SORTED_MOST", 1)
-        monkeypatch.setattr(listings, "WEIGHED_MOST", 1)
+        monkeypatch.setattr(listings, "WEIGHED", (1,))
         url = f"sqlite:///{tmp_path / 'runs.db'}"
         async with StoreBench(
             lambda options, clock: SqlRunStore(url, options, clock=clock)

@@ -305,11 +305,38 @@ async def test_every_way_to_list_and_count_runs_is_an_index(
             assert " using taskiq_flow_" in told
             assert "Seq Scan" not in told
             if way.is_by_age:
+                assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
                 own_fields = asked & {*way.split(), "since", "until"}
                 told = await plan_of(connection, listings.reaching(own_fields, way, goes_on=True))
                 assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
                 assert "Seq Scan" not in told
                 assert " Sort " not in told
+
+
+async def test_to_hear_what_is_new_no_event_is_read_that_was_heard(
+    own: StoreBench, own_postgres: PostgresServer
+) -> None:
+    ended = await own.create(step("a"))
+    await ended.run("a", DONE)
+    copies = [Copy(f"run {n}", "n", "k", (), own.clock() + n) for n in range(500)]
+    await copy_run(own.store, ended.run_id, copies)
+    run = await own.create(step("a"))
+    async with connection_to(own_postgres.url) as connection:
+        await connection.execute("ANALYZE")
+        await connection.execute(postgres.SESSION)
+        await connection.execute(f"PREPARE feed AS {postgres.FEED}")
+        before = await connection.fetchval("SELECT pg_current_snapshot()::text")
+        await run.run("a", DONE)
+        now = await connection.fetchval("SELECT pg_current_snapshot()::text")
+        namespace = (await run.snapshot()).namespace
+        given = f"'{before}', '{now}', '{namespace}', 0, 100"
+        heard = await connection.fetch(f"EXECUTE feed({given})")
+        plan = await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) EXECUTE feed({given})")
+        told = "\n".join(row[0] for row in plan)
+
+    assert {row["run_id"] for row in heard} == {run.run_id}
+    assert "Rows Removed by Filter" not in told, told
+    assert "Seq Scan" not in told, told
 
 
 async def plan_of(connection: Any, statement: ClauseElement) -> str:

@@ -276,6 +276,8 @@ async def test_every_way_to_list_and_count_runs_is_an_index(
         assert "SCAN taskiq_flow" not in told
 
         if way.is_by_age:
+            assert f" INDEX taskiq_flow_{index} (" in told
+            assert "TEMP B-TREE" not in told
             own = asked & {*way.split(), "since", "until"}
             told = plan_of(file, listings.reaching(own, way, goes_on=True))
             assert re.search(rf" COVERING INDEX taskiq_flow_{index} \(", told), told

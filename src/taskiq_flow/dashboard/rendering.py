@@ -33,6 +33,7 @@ def make_environment() -> Environment:
         clock=words.clock,
         few=few,
         frames=traceback_pieces,
+        key=words.key,
         lasted=words.lasted,
         line=words.one_line,
         many=words.many,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from taskiq_flow.operations.models import RunSummary, StepDetail
 
 NOTHING = "\u2013"
 """Stands where there is nothing to say."""
+
+KEY_MOST = 200
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -163,6 +166,13 @@ def visible(text: str, most: int | None = None) -> str:
 
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+
+
+def key(text: str) -> str:
+    """What tells a row from the others of its page: foreign text if that is short and plain."""
+    if len(text) <= KEY_MOST and text.isprintable():
+        return text
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def one_line(text: str, most: int = 200) -> str:

@@ -9,6 +9,8 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskiq import AsyncBroker, InMemoryBroker
@@ -257,6 +259,7 @@ class Runtime:
             seen_at=0.0,
             host=self.config.worker_name or socket.gethostname(),
             pid=os.getpid(),
+            version=_own_version(),
         )
 
     # -- what follows the end of a run
@@ -375,6 +378,15 @@ class _Runtimes:
 
     def forget(self, broker: AsyncBroker) -> None:
         vars(broker).pop(self._ATTRIBUTE, None)
+
+
+@cache
+def _own_version() -> str:
+    """The installed version; none in a checkout that is not installed."""
+    try:
+        return version("taskiq-flow")
+    except PackageNotFoundError:
+        return ""
 
 
 runtimes = _Runtimes()

@@ -10,14 +10,13 @@ from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus, StepTot
 from taskiq_flow.operations.models import (
     Bucket,
     Overview,
-    QueueView,
     RunPage,
     StepFigure,
-    WorkerView,
 )
 from taskiq_flow.operations.previews import Previewer
 from taskiq_flow.operations.runs import run_summary
-from taskiq_flow.stores.base import RunStore
+from taskiq_flow.operations.serving import queue_views, worker_views
+from taskiq_flow.stores.base import Page, RunStore
 
 SAMPLED_RUNS = 200
 SHOWN_RUNS = 10
@@ -59,19 +58,18 @@ async def step_figures(store: RunStore) -> tuple[StepFigure, ...]:
 
 
 async def make_overview(
-    store: RunStore,
-    previewer: Previewer,
-    *,
-    workers: tuple[WorkerView, ...],
-    queues: tuple[QueueView, ...],
-    hours: float,
-    buckets: int,
+    store: RunStore, previewer: Previewer, *, hours: float, buckets: int
 ) -> Overview:
     """Put together what goes on and what is wrong."""
-    running = await store.list_runs(RunFilter(status=RunStatus.RUNNING), limit=SHOWN_RUNS)
-    failed = await store.list_runs(RunFilter(status=RunStatus.FAILED), limit=SHOWN_RUNS)
-    figures = await step_figures(store)
-    counts = await counts_by_status(store)
+    # Side by side: while a server counts, this process reads the rest.
+    (running, failed), counts, ended, figures, workers, queues = await asyncio.gather(
+        _newest(store, RunStatus.RUNNING, RunStatus.FAILED),
+        counts_by_status(store),
+        ended_by_time(store, hours=hours, buckets=buckets),
+        step_figures(store),
+        worker_views(store),
+        queue_views(store, previewer),
+    )
     slowest = sorted((f for f in figures if f.count), key=lambda f: f.mean_ms, reverse=True)
     failing = [figure for figure in figures if figure.failed or figure.retries]
     failing.sort(key=lambda figure: (figure.failed, figure.retries), reverse=True)
@@ -80,7 +78,7 @@ async def make_overview(
         counts=counts,
         running=_page(running.runs, running.cursor, counts[RunStatus.RUNNING], previewer),
         failed=_page(failed.runs, failed.cursor, counts[RunStatus.FAILED], previewer),
-        buckets=await ended_by_time(store, hours=hours, buckets=buckets),
+        buckets=ended,
         slowest=tuple(slowest[:SHOWN_FIGURES]),
         most_failing=tuple(failing[:SHOWN_FIGURES]),
         sampled=SAMPLED_RUNS,
@@ -88,6 +86,11 @@ async def make_overview(
         queues=queues,
         problems=tuple(queue.note for queue in queues if queue.note is not None),
     )
+
+
+async def _newest(store: RunStore, *statuses: RunStatus) -> list[Page]:
+    which = (RunFilter(status=status) for status in statuses)
+    return await asyncio.gather(*(store.list_runs(one, limit=SHOWN_RUNS) for one in which))
 
 
 def _page(

@@ -63,7 +63,7 @@ from taskiq_flow.stores.paging import MOST
 
 ALL_RUNS, ALL_LETTERS = RunQuery(), LetterQuery()
 PAGE_MOST = 1_000
-COUNTED_MOST = 10_000
+COUNTED_MOST = 1_000
 CHILDREN_SHOWN = 20
 OVERVIEW_SECONDS = 1.0
 """An overview serves all who ask for it within this time."""
@@ -318,12 +318,7 @@ class Reads:
             known = self._overviews.get(asked)
             if known is None or time.monotonic() - known[0] > OVERVIEW_SECONDS:
                 made = await make_overview(
-                    self.scope.store,
-                    self.scope.previewer,
-                    workers=await self.workers(),
-                    queues=await self.queues(),
-                    hours=hours,
-                    buckets=buckets,
+                    self.scope.store, self.scope.previewer, hours=hours, buckets=buckets
                 )
                 if len(self._overviews) > 20:  # spans are asked for by URL
                     self._overviews.clear()

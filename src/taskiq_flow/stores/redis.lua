@@ -978,9 +978,10 @@ if op == 'list_runs' or op == 'count_runs' then
       sum = always and alone and ended
     elseif #A == 15 then
       sum = fewest
-    elseif always and fewest <= 10 * LOOKED then
+    elseif always and fewest <= 20 * LOOKED then
       local both = {'ZINTERCARD', #A - 14} -- Redis 7
       for k = 15, #A do both[#both + 1] = P .. A[k] end
+      if limit < fewest then put(both, 'LIMIT', limit) end
       sum = redis.pcall(unpack(both))
       sum = type(sum) == 'number' and sum
     end

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
@@ -17,7 +18,10 @@ from taskiq_flow import Pipeline, PipelineMiddleware
 from taskiq_flow.dashboard import create_app
 from taskiq_flow.dashboard.live import message_of
 from taskiq_flow.dashboard.pages import runs
+from taskiq_flow.engine.client import RunClient
+from taskiq_flow.model.records import WorkerRecord
 from taskiq_flow.operations import Change, Operations
+from taskiq_flow.scheduling import PipelineScheduler
 from taskiq_flow.security import Security
 
 TOKEN = "let-me-in-please"
@@ -356,3 +360,32 @@ async def test_an_unknown_place_is_said_on_a_page_and_in_a_word_to_a_fragment(sh
     assert (page.status_code, fragment.status_code, cursor.status_code) == (404, 404, 400)
     assert "There is no such run" in page.text
     assert fragment.headers["content-type"].startswith("text/plain")
+
+
+PLAIN_HOSTILE = "{{ 7 * 7 }}<script>alert(1)</script>\"' autofocus"
+HOSTILE = f"{PLAIN_HOSTILE} \x1b[31mred\x1b[0m \u202egnp.exe <img src=x onerror=alert(2)>"
+
+
+async def test_hostile_names_of_tasks_queues_workers_and_schedules_are_only_text(
+    shown: Shown,
+) -> None:
+    """Markup, colours, marks of direction, and lines of a megabyte, as a worker may announce."""
+    texts = (HOSTILE, HOSTILE + "x" * 1_000_000)
+    store = RunClient.of(shown.broker).store
+    for number, text in enumerate(texts):
+        worker = WorkerRecord(
+            f"{number}{text}", store.options.namespace, (text,), (text,), 0.0, text, 1, text
+        )
+        await store.announce(worker, ttl_seconds=60.0)
+    with_task = shown.broker.register_task(lambda: None, task_name=HOSTILE)
+    pipeline = Pipeline(shown.broker, with_task).with_name(HOSTILE)
+    scheduler = PipelineScheduler(shown.broker)
+    await scheduler.schedule_interval(pipeline, 3600.0, job_id=PLAIN_HOSTILE)
+
+    async with shown.client("operator-key-01") as client:
+        for path in ("/tasks", "/queues", "/schedules", "/workers"):
+            page = (await client.get(path)).text
+            assert "&lt;script&gt;" in page, path
+            assert "{{ 7 * 7 }}" in unescape(page), path
+            assert not re.search("<script>|<img|[\x1b\u202e]|[\"'] autofocus", page), path
+            assert len(page) < 40_000, path

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from importlib.metadata import version
 
 from taskiq import InMemoryBroker
 
@@ -57,3 +58,18 @@ async def test_an_engine_lives_as_long_as_its_broker() -> None:
     assert runtimes[broker] is first
     assert broker in runtimes
     assert InMemoryBroker() not in runtimes
+
+
+async def test_a_worker_says_what_version_it_runs() -> None:
+    broker = InMemoryBroker()
+    broker.add_middlewares(PipelineMiddleware())
+
+    @broker.task
+    async def double(value: int) -> int:
+        return 2 * value
+
+    await (await Pipeline(broker, double).kiq(2)).wait_result()
+    workers = await runtimes[broker].store.workers()
+    await broker.shutdown()
+
+    assert [worker.version for worker in workers] == [version("taskiq-flow")]

@@ -14,7 +14,7 @@ from taskiq_flow.exceptions import AmbiguousRunError, RunNotFoundError
 from taskiq_flow.model.records import RunStatus
 
 ROWS = 50
-COUNTED_MOST = 1_000
+COUNTED_MOST = 200
 """So far runs are counted that no index counts: those of a status and of what else narrows it."""
 
 _ID = re.compile(r"[0-9a-fA-F-]{6,40}")

@@ -119,7 +119,7 @@ class RunPage:
     """One page of a listing, newest first; ``cursor`` asks for the next one, None at the end.
 
     ``total`` is how many the query finds at all, where it was asked for; of what two fields or more
-    find 10,000 are counted.
+    find 1,000 are counted.
     """
 
     runs: tuple[RunSummary, ...]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, null, or_, select, text, union_all
 
 from taskiq_flow.stores.sql import schema as s
 from taskiq_flow.stores.sql.rows import RUN_SHOWN, STEP_SHOWN
 from taskiq_flow.stores.sql.session import one_of
-from taskiq_flow.stores.sql.statements import columns, here, one_rid, rid_of_run, this_run
+from taskiq_flow.stores.sql.statements import columns, here, rid_of_run, this_run
 
-SHOWN = select(*columns(s.run, RUN_SHOWN), s.run.c.rid).where(this_run)
+SHOWN = select(*columns(s.run, RUN_SHOWN)).where(this_run)
 
-STEPS_SHOWN = (
-    select(*columns(s.step, STEP_SHOWN))
-    .where(
-        s.step.c.rid == one_rid,
+# One statement sees one moment, without a transaction around it: the run comes first, and then a
+# row for each step, which leaves the places of the run empty.
+SHOWN_WITH_STEPS = union_all(
+    select(
+        *columns(s.run, RUN_SHOWN), *(null().label(f"step_{name}") for name in STEP_SHOWN)
+    ).where(this_run),
+    select(*(null() for _ in RUN_SHOWN), *columns(s.step, STEP_SHOWN)).where(
+        s.step.c.rid == rid_of_run,
         or_(s.step.c.started_at.is_not(None), s.step.c.ended_at.is_not(None)),
-    )
-    .order_by(s.step.c.idx)
-)
+    ),
+).order_by(text("step_idx NULLS FIRST"))
 
 LATEST_OF_KEY = (
     select(s.run.c.run_id)

@@ -17,6 +17,7 @@ from taskiq_flow.stores.base import TICK_SECONDS, Ending
 from taskiq_flow.stores.sql import queries, schema, statements
 from taskiq_flow.stores.sql.loaded import to_value
 from taskiq_flow.stores.sql.rows import (
+    RUN_SHOWN,
     from_worker,
     to_events,
     to_snapshot,
@@ -33,16 +34,17 @@ WORKERS: Final = Target(Verb.UPSERT, schema.worker, ("namespace", "worker_id"), 
 
 
 def get(session: Session, run_id: str, *, steps: bool) -> RunSnapshot | None:
-    row = session.row(queries.SHOWN, run_id=run_id)
-    if row is None:
-        return None
-    *shown, rid = row
     if not steps:
-        return to_snapshot(shown)
-    snapshot = to_snapshot(shown)
-    rows = session.rows(queries.STEPS_SHOWN, rid=rid)
-    ended = snapshot.status.is_final
-    return to_snapshot(shown, tuple(to_step_snapshot(step, run_has_ended=ended) for step in rows))
+        row = session.row(queries.SHOWN, run_id=run_id)
+        return None if row is None else to_snapshot(row)
+    rows = session.rows(queries.SHOWN_WITH_STEPS, run_id=run_id)
+    if not rows:
+        return None
+    width = len(RUN_SHOWN)
+    shown = rows[0][:width]
+    ended = to_snapshot(shown).status.is_final
+    found = (to_step_snapshot(row[width:], run_has_ended=ended) for row in rows[1:])
+    return to_snapshot(shown, tuple(found))
 
 
 def ending(session: Session, run_id: str, keys: Sequence[int]) -> Ending | None:

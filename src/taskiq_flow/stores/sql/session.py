@@ -30,7 +30,6 @@ class Mode(StrEnum):
     """What an operation does, so that no database does more for it than it needs."""
 
     READ = "read"  # statements that need not agree on one moment
-    SNAPSHOT = "snapshot"  # reads that do
     STATEMENT = "statement"  # one `Session.write`, atomic by itself
     WRITE = "write"  # reads what it locks, then writes
 

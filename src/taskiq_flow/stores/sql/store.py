@@ -221,8 +221,7 @@ class SqlRunStore(RunStore):
     # -- reading
 
     async def get(self, run_id: str, *, steps: bool = True) -> RunSnapshot | None:
-        mode = Mode.SNAPSHOT if steps else Mode.READ
-        return await self._do(lambda s: reading.get(s, run_id, steps=steps), mode)
+        return await self._do(lambda s: reading.get(s, run_id, steps=steps), Mode.READ)
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         # An ended run changes no more, so its values need no common moment with its status.
