@@ -25,7 +25,7 @@ from taskiq_flow.operations.runs import shown_queue, step_details
 from taskiq_flow.plan import Plan
 from taskiq_flow.stores.base import RunStore
 
-OPEN_RUNS = 25
+OPEN_RUNS = 16
 """Of so many open runs of each status the steps are counted by queue."""
 
 STEPS_MOST = 5_000

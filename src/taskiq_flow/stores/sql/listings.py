@@ -33,7 +33,7 @@ from taskiq_flow.stores.sql.statements import FINAL, columns
 SORTED_MOST: Final = 2_000
 """Runs that are put in order for one page; for more of them an order that is kept is walked."""
 
-LOOKED_MOST: Final = 10_000
+LOOKED_MOST: Final = 8_000
 """Rows of an index behind which a page comes short, if they fulfil too little of what is asked."""
 
 WEIGHED: Final = (500, 12_000)
