@@ -13,7 +13,6 @@ from sqlalchemy import (
     Double,
     FromClause,
     Select,
-    TextClause,
     bindparam,
     func,
     literal,
@@ -68,18 +67,12 @@ class Way(StrEnum):
         return self not in (Way.SEARCH, Way.ENDED)
 
 
-@cache
-def summing(newest: int) -> TextClause:
-    """What the steps of the newest ended runs came to.
-
-    The number is part of the text: PostgreSQL, which plans a statement once for all parameters,
-    would take a tenth of all runs for it, and read every step there is.
-    """
-    return text(f"""
+STEP_TOTALS: Final = text(
+    f"""
     WITH newest AS (
       SELECT rid, name, total, ended_at FROM {s.run.name}
       WHERE namespace = :namespace AND ended_at IS NOT NULL
-      ORDER BY ended_at DESC LIMIT {newest:d}
+      ORDER BY ended_at DESC LIMIT :newest
     ), few AS (
       SELECT rid, name, sum(total) OVER (ORDER BY ended_at DESC, rid DESC) AS so_far FROM newest
     ), ran AS (
@@ -91,7 +84,8 @@ def summing(newest: int) -> TextClause:
     SELECT run_name, name, task, count(*), sum(failed),
            sum(CASE WHEN attempt > failed THEN attempt - failed ELSE 0 END), sum(took), max(took)
     FROM ran GROUP BY run_name, name, task
-    """)  # noqa: S608 - our own names, and a number
+    """  # noqa: S608 - our own names
+)
 
 
 def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int) -> Page:
@@ -128,7 +122,7 @@ def count_ended(
 
 
 def step_totals(session: Session, newest: int) -> list[StepTotal]:
-    return [StepTotal(*row) for row in session.rows(summing(newest), most=SUMMED_STEPS)]
+    return [StepTotal(*row) for row in session.rows(STEP_TOTALS, newest=newest, most=SUMMED_STEPS)]
 
 
 def _asked(session: Session, which: RunFilter) -> dict[str, Any]:
