@@ -104,12 +104,13 @@ def _finished() -> int:
 
 async def _add(count: int) -> None:
     """Send so many requests, some at a time, and wait until their tasks have finished."""
-    numbers, before = iter(range(count)), _finished()
+    numbers, before, door = iter(range(count)), _finished(), asyncio.Lock()
 
     async def requests() -> None:
         for number in numbers:
-            least = before + number - IN_FLIGHT
-            await _until(lambda least=least: _finished() > least, ROOM_SECONDS)
+            async with door:  # one looks for room, and not a hundred that would be in its way
+                least = before + number - IN_FLIGHT
+                await _until(lambda least=least: _finished() > least, ROOM_SECONDS)
             await application({"type": "http", "number": number}, _nothing, _drop)
 
     await asyncio.gather(*[requests() for _ in range(min(count, REQUESTS_AT_ONCE))])

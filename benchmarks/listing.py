@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
@@ -181,7 +182,7 @@ async def listing(sizes: Sizes) -> dict[str, Any]:
     everything = await manager.get_history(limit=1)
     begin = (await store.get(f"run-{0:09}", steps=False) or newest).created_at
     end = newest.created_at
-    pages, counts, overview = Stopwatch(), Stopwatch(), Stopwatch()
+    pages, counts, overview, tracking = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
     right = len(everything) == 1
     for title, (which, matches) in filters(begin, end).items():
         middle = replace(which, until=min(which.until or end, (begin + end) / 2))
@@ -199,10 +200,9 @@ async def listing(sizes: Sizes) -> dict[str, Any]:
             shown = {run.run_id for run in page.runs}
             right = right and count == len(numbers) and len(shown) == min(PAGE, count)
             right = right and shown <= {f"run-{number:09}" for number in numbers}
-    await pages.time("tracking", lambda: manager.list_pipelines(limit=PAGE))
-    await pages.time("tracking, failed", lambda: manager.list_pipelines("FAILED", limit=PAGE))
-    history = await pages.time("tracking, tag", lambda: manager.get_history(tag="odd", limit=PAGE))
-    right = right and len(history) == PAGE
+    for title, (ask, share) in asked_of_tracking(manager, begin, end).items():
+        found = await tracking.time(title, ask)
+        right = right and len(found) == min(PAGE, round(share * sizes.stored))
     buckets = await overview.time(
         "ends by time",
         lambda: store.count_ended(since=begin, until=end + 60.0, buckets=BUCKETS),
@@ -211,8 +211,41 @@ async def listing(sizes: Sizes) -> dict[str, Any]:
     await overview.time("one count a bucket", lambda: _bucket_by_bucket(store, begin, end + 1))
     await overview.time("counts by status", lambda: _by_status(store))
     await overview.time("steps", store.step_totals)
-    asked = {"page": pages, "count": counts, "overview": overview}
+    asked = {"tracking": tracking, "page": pages, "count": counts, "overview": overview}
     return {"ok": right, "asked": {name: watch.facts() for name, watch in asked.items()}}
+
+
+def asked_of_tracking(
+    manager: PipelineTrackingManager, begin: float, end: float
+) -> dict[str, tuple[Callable[[], Awaitable[Sequence[Any]]], float]]:
+    """What a user asks, plain and by each filter, and the share of all runs that fits."""
+    since, until = (datetime.fromtimestamp(at, UTC) for at in ((begin + end) / 2, end))
+    statuses = {"COMPLETED": 0.85, "FAILED": 0.1, "CANCELLED": 0.05, "RUNNING": 0, "PENDING": 0}
+    history: dict[str, tuple[dict[str, Any], float]] = {
+        "name": ({"name": "report 7"}, 0.02),
+        "type": ({"pipeline_type": "task"}, 1 / 3),
+        "tag": ({"tag": "odd"}, 0.5),
+        "time": ({"since": since, "until": until}, 0.5),
+        "status, tag": ({"status": "COMPLETED", "tag": "odd"}, 0.4),
+        "status, tag, nothing fits": ({"status": "FAILED", "tag": "even"}, 0),
+    }
+    return {
+        "list_pipelines()": (lambda: manager.list_pipelines(limit=PAGE), 1),
+        **{
+            f"list_pipelines({status})": (
+                lambda status=status: manager.list_pipelines(status, limit=PAGE),
+                share,
+            )
+            for status, share in statuses.items()
+        },
+        **{
+            f"get_history by {title}": (
+                lambda which=which: manager.get_history(limit=PAGE, **which),
+                share,
+            )
+            for title, (which, share) in history.items()
+        },
+    }
 
 
 async def _bucket_by_bucket(store: RunStore, begin: float, end: float) -> None:

@@ -149,12 +149,15 @@ def _listing(results: Results) -> str:
         (
             STORES[one.cell.store],
             f"{one.cell.sizes.stored:,}",
-            *(_asked(one, name) for name in ("page", "count", "overview")),
+            *(_asked(one, name) for name in ("tracking", "page", "count", "overview")),
             one.asked["page"].slowest,
         )
         for one in results.listings()
     ]
-    head = ("store", "ended runs", "a page", "a count", "the overview's parts", "slowest page")
+    head = (
+        *("store", "ended runs", "`list_pipelines`", "a page of the store", "a count"),
+        *("the overview's parts", "slowest page"),
+    )
     return _table(head, rows) if rows else ""
 
 

@@ -62,8 +62,10 @@ def encode_call(
         [_encode(task, name, value) for name, value in zip(names, args, strict=False)]
     )
     named = b",".join(
-        encode(name, where="name") + b":" + _encode(task, name, value)
-        for name, value in kwargs.items()
+        [
+            encode(name, where="name") + b":" + _encode(task, name, value)
+            for name, value in kwargs.items()
+        ]
     )
     data = b'{"args":[' + placed + b'],"kwargs":{' + named + b"}}"
     if cipher is None:
@@ -75,12 +77,12 @@ def _names_of(
     task: RegisteredTask, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterable[str]:
     """What the positional arguments are called in errors."""
+    if not kwargs and task.plain is not None and len(args) == len(task.plain):
+        return task.plain  # the usual call; to bind it costs as much as to write it
     signature = task.signature
     if signature is None:
         return [f"argument {number}" for number in range(1, len(args) + 1)]
     places = signature.parameters
-    if not kwargs and len(args) == len(places) and all(map(_is_plain, places.values())):
-        return places  # the usual call; to bind it costs as much as to write it
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -92,10 +94,6 @@ def _names_of(
             break
         names.append(parameter.name)
     return names
-
-
-def _is_plain(parameter: inspect.Parameter) -> bool:
-    return parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def _parameter_in(message: str) -> str:
@@ -121,11 +119,9 @@ def decode_call(task: RegisteredTask, payload: Any, cipher: Cipher | None) -> Ca
         raise UnreadableArgumentsError(task.name)
     args: list[Any] = data["args"]
     kwargs: dict[str, Any] = data["kwargs"]
+    wanted = _by_place(task, len(args))
     return Call(
-        tuple(
-            _fit(value, wanted)
-            for value, wanted in zip(args, _by_place(task, len(args)), strict=True)
-        ),
+        tuple([_fit(value, kind) for value, kind in zip(args, wanted, strict=True)]),
         {name: _fit(value, task.annotations.get(name, Any)) for name, value in kwargs.items()},
     )
 
@@ -147,7 +143,9 @@ def sealed(payload: Any) -> bytes | None:
     return token.encode() if isinstance(token, str) else None
 
 
-def _by_place(task: RegisteredTask, count: int) -> list[Any]:
+def _by_place(task: RegisteredTask, count: int) -> Iterable[Any]:
+    if task.plain is not None and count == len(task.plain):
+        return task.plain.values()
     parameters = [] if task.signature is None else list(task.signature.parameters.values())
     found: list[Any] = []
     for parameter in parameters:

@@ -44,12 +44,11 @@ class TaskMiddleware:
         token = current.set(tasks)
         try:
             await self.app(scope, receive, answer.send)
-            if not answer.is_replaced:
+            if tasks.has_news and not answer.is_replaced:
                 await tasks.store()
         finally:
             current.reset(token)
-            tasks.close()
-            tasks.discard()
+            tasks.end()
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """No response is to wait for: what is added is stored at once."""

@@ -44,7 +44,7 @@ def security_of(auth: Auth, *, token_expiry: float, secret_key: str | None) -> S
         return auth
     if auth is False:
         return Security.off()
-    changes: dict[str, Any] = {"session_seconds": float(token_expiry)}
+    changes: dict[str, Any] = {"session_seconds": token_expiry}
     if secret_key is not None:
         changes["secret_key"] = secret_key
     config = TaskiqFlowConfig()

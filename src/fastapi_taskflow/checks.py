@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,6 +9,7 @@ from fastapi_taskflow.exceptions import ManagerOptionError, TaskOptionError
 from fastapi_taskflow.models import TaskConfig
 from taskiq_flow.exceptions import InvalidNameError
 from taskiq_flow.model.names import LONGEST_NAME, check_name
+from taskiq_flow.model.numbers import LONGEST_SECONDS, MOST, is_count, is_number
 
 EXECUTORS = (None, "async", "thread", "process")
 
@@ -24,7 +24,7 @@ def check_task(func_name: str, config: TaskConfig) -> None:
     def refuse(option: str, rule: str) -> None:
         raise TaskOptionError(func_name, option, getattr(config, option), rule)
 
-    if not _is_whole(config.retries, 0):
+    if not is_count(config.retries, 0):
         refuse("retries", "it is a whole number from 0 on")
     if not _is_seconds(config.delay, 0.0):
         refuse("delay", "it is a number of seconds, 0 or more")
@@ -111,21 +111,16 @@ def check_manager(**options: Any) -> None:
         if option.endswith("timeout"):
             if not _is_seconds(value, 0.0):
                 raise ManagerOptionError(option, value, "must be a number of seconds, 0 or more")
-        elif value is not None and not _is_whole(value, 1):
+        elif value is not None and not is_count(value):
             raise ManagerOptionError(option, value, "must be a whole number from 1 on, or None")
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def _is_seconds(value: object, least: float) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(cast("float", value)) and cast("float", value) >= least
+    return is_number(value) and least <= value <= LONGEST_SECONDS
 
 
 def _is_priority(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    return value is None or is_count(value, -MOST)
 
 
 def _is_text(value: object) -> bool:

@@ -41,6 +41,11 @@ def running_task() -> RunningTask | None:
     return _running.get()
 
 
+def begin_running(task: RunningTask) -> None:
+    """Say which task runs from here on, for as long as these context variables are used."""
+    _running.set(task)
+
+
 @contextmanager
 def running(task: RunningTask) -> Generator[None]:
     """Say which task runs in this block, and in the threads that it is handed to."""

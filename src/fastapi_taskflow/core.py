@@ -250,7 +250,7 @@ class TaskCore:
             self.queues.put(
                 each,
                 draft.task.executor,
-                since=draft.created_at.timestamp(),
+                since=draft.created_at,
                 eager=draft.place.eager,
                 context=draft.context,
             )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import time
 from collections.abc import Mapping
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from fastapi_taskflow.models import Source, TaskRecord, TaskStatus
 from fastapi_taskflow.plans import KIND, Place
@@ -18,17 +20,17 @@ from fastapi_taskflow.registry import RegisteredTask
 from taskiq_flow.codec import decode, encode
 from taskiq_flow.model.records import NewRun
 from taskiq_flow.plan import Plan
-
-ONCE_TAG = "once"
-"""Runs of `schedule_once`, so that they are found by index."""
+from taskiq_flow.scheduling.job import ONCE_TAG
 
 # Ids tell tasks apart and are no secrets; asking the system for each would cost 1 µs more.
 _random = random.Random()  # noqa: S311
 os.register_at_fork(after_in_child=_random.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFacts:
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class TaskFacts(NamedTuple):
     """What is stored beside a task's run and its arguments."""
 
     func: str
@@ -36,7 +38,7 @@ class TaskFacts:
     executor: str
     queue: str | None = None
     priority: int | None = None
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: Mapping[str, str] = _NO_TAGS
     key: str | None = None
     generation: int = 0
     source: Source = "manual"
@@ -48,21 +50,20 @@ class TaskFacts:
         cls, task: RegisteredTask, place: Place, tags: Mapping[str, str] | None = None, **more: Any
     ) -> TaskFacts:
         """The facts of a call of a task; ``more`` are further ones by name."""
-        place_facts = {"queue": place.queue, "priority": place.priority}
-        return cls(
-            task.identity, task.name, task.executor, tags=dict(tags or {}), **place_facts, **more
-        )
+        own = dict(tags) if tags else _NO_TAGS
+        where = (place.queue, place.priority)
+        return cls(task.identity, task.name, task.executor, *where, own, **more)
 
     def of_generation(self, generation: int) -> TaskFacts:
-        return replace(self, generation=generation)
+        return self._replace(generation=generation)
 
     def without_time(self) -> TaskFacts:
         """The facts of a task that is run now, whatever it waited for before."""
-        return replace(self, run_key=None, fire_at=None)
+        return self._replace(run_key=None, fire_at=None)
 
     def kept(self) -> dict[str, Any]:
         """The facts that differ from their defaults."""
-        facts = {name: getattr(self, name) for name in self.__slots__}
+        facts = self._asdict()
         kept = {name: value for name, value in facts.items() if value != _DEFAULTS.get(name)}
         if self.tags:
             kept["tags"] = dict(self.tags)
@@ -101,7 +102,7 @@ _DEFAULTS: dict[str, Any] = {
 def read_facts(meta: bytes) -> TaskFacts:
     """Read what `TaskFacts.stored` wrote; unknown facts are ignored."""
     data: dict[str, Any] = decode(meta) if meta else {}
-    known = {name: value for name, value in data.items() if name in TaskFacts.__slots__}
+    known = {name: value for name, value in data.items() if name in TaskFacts._fields}
     for name in ("func", "name", "executor"):
         known.setdefault(name, "")
     return TaskFacts(**known)
@@ -120,7 +121,7 @@ class Draft:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context: Context | None = None
     delay: float | None = None
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    created_at: float = field(default_factory=time.time)
 
     def new_run(self, plan: Plan, namespace: str) -> NewRun:
         """The run that is stored for it."""
@@ -158,7 +159,7 @@ class Draft:
             status=status,
             args=() if hidden else self.args,
             kwargs={} if hidden else dict(self.kwargs),
-            created_at=self.created_at,
+            created_at=datetime.fromtimestamp(self.created_at, UTC),
             idempotency_key=facts.key,
             tags=dict(facts.tags),
             source=facts.source,

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi_taskflow.exceptions import TaskInterruptedError
+from fastapi_taskflow.exceptions import ManagerOptionError, TaskInterruptedError
 from fastapi_taskflow.loggers.base import LifecycleEvent, TaskEvent
 from fastapi_taskflow.models import TaskRecord, TaskStatus
 from fastapi_taskflow.plans import KIND
 from fastapi_taskflow.records import record_of
 from fastapi_taskflow.runner import Ended, TaskRunner
 from taskiq_flow.exceptions import StoreError
+from taskiq_flow.model.numbers import is_number
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.stores.base import RunStore
 
@@ -112,7 +113,14 @@ class Endings:
     # -- waiting
 
     async def wait(self, task_ids: Iterable[str], timeout_seconds: float | None) -> bool:
-        """Wait until tasks have ended, at most so long; says whether all of them have."""
+        """Wait until tasks have ended, at most so long; says whether all of them have.
+
+        Raises:
+            ManagerOptionError: The time is no number of seconds.
+        """
+        if timeout_seconds is not None and not is_number(timeout_seconds):
+            rule = "must be a number of seconds, or None"
+            raise ManagerOptionError("timeout", timeout_seconds, rule)
         wait, store = _Wait(set(task_ids)), self._store
         if not wait.left or store is None:
             return not wait.left

@@ -394,4 +394,4 @@ def _entered(lifespan: Any, app: Any) -> AbstractAsyncContextManager[Any]:
 def _kinds(
     given: type[BaseException] | Sequence[type[BaseException]],
 ) -> tuple[type[BaseException], ...]:
-    return (given,) if isinstance(given, type) else tuple(given)
+    return tuple(given) if isinstance(given, Iterable) else (given,)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi_taskflow.arguments import sealed
 from fastapi_taskflow.drafts import (
-    ONCE_TAG,
     Draft,
     TaskFacts,
     keyed_task_id,
@@ -23,8 +22,9 @@ from fastapi_taskflow.records import status_of
 from fastapi_taskflow.registry import UNNAMED, RegisteredTask
 from fastapi_taskflow.store import TaskStore
 from taskiq_flow.codec import decode
-from taskiq_flow.exceptions import DuplicatePipelineError
+from taskiq_flow.exceptions import DuplicatePipelineError, TrackingQueryError
 from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus
+from taskiq_flow.scheduling.job import ONCE_TAG
 from taskiq_flow.stores.base import RunStore
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class TaskOperations:
         """Store a task that waits for its time, instead of the one that waits under its key."""
         fire_at = (run_at if run_at.tzinfo else run_at.replace(tzinfo=UTC)).timestamp()
         draft.delay = max(0.0, fire_at - time.time())
-        draft.facts = replace(draft.facts, fire_at=fire_at)
+        draft.facts = draft.facts._replace(fire_at=fire_at)
         run_key = draft.facts.run_key or ""
         store = await self.core.opened_store()
         while True:
@@ -116,7 +116,7 @@ class TaskOperations:
                 other = await store.get(known.run_id, steps=False)
                 if other is not None and other.status is RunStatus.RUNNING:
                     # It has begun, so its key stands for nothing that waits any more.
-                    draft.facts = replace(draft.facts, run_key=_next_key(draft.facts.run_key or ""))
+                    draft.facts = draft.facts._replace(run_key=_next_key(draft.facts.run_key or ""))
                 else:
                     await store.cancel(known.run_id, f"replaced by another of {run_key!r}")
             else:
@@ -151,6 +151,8 @@ class TaskOperations:
                     encrypted_payload=sealed(payload),
                 )
             )
+        if before is not None and not isinstance(before, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TrackingQueryError("before", before, "is no datetime")
         until = None if before is None else before if before.tzinfo else before.replace(tzinfo=UTC)
         chosen = [each for each in found if until is None or each.fire_at < until]
         return sorted(chosen, key=lambda each: each.fire_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi_taskflow.exceptions import TaskInterruptedError
 from fastapi_taskflow.models import QueueConfig, TaskConfig
@@ -28,8 +28,7 @@ NO_CAP_SECONDS = 10 * 365 * 24 * 3600.0
 _NEVER_RETRIED = (TaskInterruptedError,)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a task waits: its queue (None is the default one), and who is before it."""
 
     queue: str | None = None

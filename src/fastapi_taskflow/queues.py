@@ -214,15 +214,22 @@ class LocalQueues:
         """The function of a task has ended, and is to be recorded."""
         self._inside.discard(run_id)
 
+    @property
+    def _waits(self) -> bool:
+        """Whether anything is here that has not begun."""
+        return len(self._known) > len(self._going)
+
     def _look_soon(self) -> None:
-        if not self._looks and self.begin is not None:
+        if self._waits and not self._looks and self.begin is not None:
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
         self._looks = False
         for _ in range(BEGUN_AT_ONCE):
-            if self.begin is None or len(self._going) - len(self._inside) >= STARTING_MOST:
+            if self.begin is None or not self._waits:
+                return
+            if len(self._going) - len(self._inside) >= STARTING_MOST:
                 return
             chosen = self._choose()
             if chosen is None:
@@ -234,12 +241,10 @@ class LocalQueues:
         if self._eager:
             return self._eager.popleft()
         best: list[_Entry] = []
-        open_to: list[Executor] = [kind for kind in self.room if self._has_room(kind)]
         for lane in self.lanes.values():
             if lane.has_room:
-                for kind in open_to:
-                    heap = lane.heaps[kind]
-                    if heap and (not best or heap[0] < best[0]):
+                for kind, heap in lane.heaps.items():
+                    if heap and (not best or heap[0] < best[0]) and self._has_room(kind):
                         best = heap
         return heapq.heappop(best)[3] if best else None
 
@@ -263,7 +268,6 @@ class LocalQueues:
         run_id = waiting.ready.address.run_id
         self._tasks.discard(task)
         self._going.discard(run_id)
-        self._inside.discard(run_id)
         self._known.pop(run_id, None)
         lane = self.lanes[waiting.queue]
         if not waiting.eager:

@@ -31,15 +31,30 @@ class RegisteredTask:
     executor: Executor
     signature: inspect.Signature | None
     annotations: dict[str, Any] = field(default_factory=dict[str, Any])
+    name: str = field(init=False)
+    """What logs and lists show."""
 
-    @property
-    def name(self) -> str:
-        """What logs and lists show."""
-        return self.config.name or name_of(self.func)
+    is_unnamed: bool = field(init=False)
+    plain: dict[str, Any] | None = field(init=False)
+    """The annotations of its parameters, in order, where each may be given by its place; else
+    None."""
 
-    @property
-    def is_unnamed(self) -> bool:
-        return self.identity == UNNAMED
+    def __post_init__(self) -> None:
+        found = {
+            "name": self.config.name or name_of(self.func),
+            "is_unnamed": self.identity == UNNAMED,
+            "plain": self._plain_parameters(),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    def _plain_parameters(self) -> dict[str, Any] | None:
+        parameters = () if self.signature is None else self.signature.parameters.values()
+        if self.signature is None or any(
+            each.kind is not each.POSITIONAL_OR_KEYWORD for each in parameters
+        ):
+            return None
+        return {each.name: self.annotations.get(each.name, Any) for each in parameters}
 
 
 class TaskRegistry:

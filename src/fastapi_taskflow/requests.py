@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastapi_taskflow.drafts import Draft
+from taskiq_flow.model.state import new_list
 
 if TYPE_CHECKING:
     from fastapi_taskflow.core import TaskCore
@@ -25,9 +26,9 @@ class RequestTasks:
     core: TaskCore
     scope: MutableMapping[str, Any]
     outer: RequestTasks | None = None
-    drafts: list[Draft] = field(default_factory=list[Draft])
-    going: list[asyncio.Task[None]] = field(default_factory=list["asyncio.Task[None]"])
-    stored: list[str] = field(default_factory=list[str])
+    drafts: list[Draft] = field(default_factory=new_list)
+    going: list[asyncio.Task[None]] = field(default_factory=new_list)
+    stored: list[str] = field(default_factory=new_list)
     is_open: bool = True
     _is_watched: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,6 +90,14 @@ class RequestTasks:
         """From now on nothing is kept here."""
         with self._lock:
             self.is_open = False
+
+    def end(self) -> None:
+        """The request is over: forget it, and what was not stored."""
+        self.close()
+        if self.drafts:
+            self.discard()
+        # A task that waits has the context of its request, and with it this object.
+        self.scope = {}
 
 
 current: ContextVar[RequestTasks | None] = ContextVar("fastapi_taskflow_request", default=None)

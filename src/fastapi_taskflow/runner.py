@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi_taskflow.arguments import Call, decode_call, opened
-from fastapi_taskflow.context import RunningTask, running
+from fastapi_taskflow.context import RunningTask, begin_running
 from fastapi_taskflow.drafts import TaskFacts
 from fastapi_taskflow.exceptions import (
     TaskExitedError,
@@ -78,7 +78,7 @@ class Going:
 
 @dataclass(slots=True)
 class Ended:
-    """How the last attempt of a task ended here, until that is recorded."""
+    """How the last attempt of a task ended here, for observers, until that is recorded."""
 
     going: Going
     error: BaseException | None
@@ -143,10 +143,11 @@ class TaskRunner:
         self.going[run_id] = going
         self.entered(run_id)
         error: BaseException | None = None
+        # For good: a step has its context variables for itself.
         _step.set(step)
+        begin_running(RunningTask(context, log.tell))
         try:
-            with running(RunningTask(context, log.tell)):
-                return _storable(task, await self._call(task, payload, context, log))
+            return _storable(task, await self._call(task, payload, context, log))
         except SystemExit as exit_:
             error = TaskExitedError(task.name, exit_.code)
             raise error from exit_
@@ -162,7 +163,7 @@ class TaskRunner:
         finally:
             self.left(run_id)
             self.going.pop(run_id, None)
-            if not going.is_given_up:
+            if self.tell is not None and not going.is_given_up:
                 self.ended[run_id] = Ended(going, error)
             await log.settle()
 
@@ -170,19 +171,26 @@ class TaskRunner:
         self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
     ) -> Any:
         seconds = task.config.timeout
+        if seconds is None:
+            return await self._call_for_long(task, payload, context, log)
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                if task.executor == "process":
-                    return await self._in_process(task, payload, context, log)
-                call = decode_call(task, payload, self.cipher)
-                if task.executor == "async":
-                    return await task.func(*call.args, **call.kwargs)
-                return await self.pools.in_thread(functools.partial(_call_sync, task, call))
+                return await self._call_for_long(task, payload, context, log)
         except TimeoutError as error:
-            if seconds is not None and limit.expired():
+            if limit.expired():
                 raise TaskTimeoutError(task.name, seconds) from error
             raise
+
+    async def _call_for_long(
+        self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
+    ) -> Any:
+        if task.executor == "process":
+            return await self._in_process(task, payload, context, log)
+        call = decode_call(task, payload, self.cipher)
+        if task.executor == "async":
+            return await task.func(*call.args, **call.kwargs)
+        return await self.pools.in_thread(functools.partial(_call_sync, task, call))
 
     async def _in_process(
         self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log

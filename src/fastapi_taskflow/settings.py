@@ -9,9 +9,11 @@ from taskiq import AsyncBroker
 
 from fastapi_taskflow.backends.base import StoreBackend
 from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.host import check_broker
 from taskiq_flow.engine.runtime import runtimes
 from taskiq_flow.exceptions import ConfigurationError
 from taskiq_flow.middleware import PipelineMiddleware
+from taskiq_flow.model.numbers import LONGEST_SECONDS, is_number
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.factory import make_store, store_options
 
@@ -28,8 +30,10 @@ def manager_config(retention_days: float | None) -> TaskiqFlowConfig:
     """
     if retention_days is None:
         return TaskiqFlowConfig()
-    if not retention_days > 0:
-        raise ConfigurationError(f"retention_days={retention_days!r} must be above 0, or None.")
+    if not is_number(retention_days) or not 0 < retention_days * DAY_SECONDS <= LONGEST_SECONDS:
+        raise ConfigurationError(
+            f"retention_days={retention_days!r} must be above 0, at most a hundred years, or None."
+        )
     return TaskiqFlowConfig(retention_seconds=retention_days * DAY_SECONDS)
 
 
@@ -58,6 +62,7 @@ def store_of(
             config = config.model_copy(update={"namespace": backend.namespace})
             options = store_options(config)
     if broker is not None:
+        check_broker(broker)
         if broker not in runtimes:
             broker.add_middlewares(PipelineMiddleware(url, config=config))
         return runtimes[broker].store

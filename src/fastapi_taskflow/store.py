@@ -12,8 +12,10 @@ from fastapi_taskflow.drafts import Draft
 from fastapi_taskflow.models import TaskRecord, TaskStatus
 from fastapi_taskflow.plans import KIND
 from fastapi_taskflow.records import record_of, run_status_of, status_of
+from taskiq_flow.exceptions import TrackingQueryError
 from taskiq_flow.model.records import RunFilter, RunSnapshot
 from taskiq_flow.stores.base import RunStore
+from taskiq_flow.stores.paging import checked_limit
 
 if TYPE_CHECKING:
     from fastapi_taskflow.encryption import Cipher
@@ -115,7 +117,7 @@ class TaskStore:
         full: bool,
         which: dict[str, Any],
     ) -> TaskPage:
-        wanted = None if status is None else TaskStatus(status)
+        limit, wanted = checked_limit(limit), _status(status)
         runs = None if wanted is None else run_status_of(wanted)
         where = RunFilter(status=runs, kind=KIND, **which)
         found: list[RunSnapshot] = []
@@ -133,3 +135,11 @@ class TaskStore:
             await asyncio.gather(*loading) if store.shared else [await each for each in loading]
         )
         return TaskPage(tuple(record for record in loaded if record is not None), cursor)
+
+
+def _status(given: TaskStatus | str | None) -> TaskStatus | None:
+    try:
+        return None if given is None else TaskStatus(given)
+    except ValueError:
+        known = ", ".join(status.value for status in TaskStatus)
+        raise TrackingQueryError("status", given, f"is not one of {known}") from None

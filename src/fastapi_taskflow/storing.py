@@ -22,7 +22,7 @@ async def create_run(store: RunStore, plans: Plans, lane: Lane, draft: Draft) ->
     """
     new = draft.new_run(plans.of(draft.task, draft.place, draft.delay), store.options.namespace)
     try:
-        if draft.place.eager or draft.delay is not None:
+        if draft.place.eager or draft.delay is not None or lane.config.max_size is None:
             return await store.create(_of_lane(lane, new))
         return await create_within(store, lane, new)
     except DuplicatePipelineError:

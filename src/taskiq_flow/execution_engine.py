@@ -16,7 +16,6 @@ from taskiq_flow.compile import (
     Policies,
     TaskUse,
     compile_graph,
-    positive,
 )
 from taskiq_flow.dataflow import DAG, DAGNode
 from taskiq_flow.engine.program import evaluate
@@ -24,6 +23,7 @@ from taskiq_flow.errors import ErrorHandlingMode, PipelineErrorAggregator
 from taskiq_flow.events import EventType
 from taskiq_flow.exceptions import NoDagError
 from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
+from taskiq_flow.model.numbers import check_count, check_seconds
 from taskiq_flow.task import PipelineTask
 
 logger = logging.getLogger("taskiq_flow.execution_engine")
@@ -55,8 +55,8 @@ class ExecutionEngine:
         **resources: Any,
     ) -> None:
         _check_resources(resources)
-        positive("max_parallel", max_parallel)
-        positive("timeout", timeout)
+        check_count("max_parallel", max_parallel)
+        check_seconds("timeout", timeout)
         check_graph(broker, dag)
         self.broker, self.dag = broker, dag
         self.max_parallel, self.timeout = max_parallel, timeout

@@ -20,6 +20,7 @@ from taskiq_flow.engine.routing import queue_key, route_of
 from taskiq_flow.engine.runtime import runtimes
 from taskiq_flow.exceptions import FanOutError, ForeignTaskError, TypeMismatchError
 from taskiq_flow.middleware import PipelineMiddleware
+from taskiq_flow.model.numbers import check_count, check_seconds
 from taskiq_flow.model.retry import NO_RETRY
 from taskiq_flow.task import PipelineTask
 
@@ -34,6 +35,10 @@ class RunOptions:
     tags: tuple[str, ...] = ()
     timeout_seconds: float | None = None
     max_parallel: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("max_parallel", self.max_parallel)
+        check_seconds("timeout", self.timeout_seconds)
 
 
 def routing_of(broker: AsyncBroker) -> Routing:

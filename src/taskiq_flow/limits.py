@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.numbers import is_count, is_number
 from taskiq_flow.model.records import Limit
 
 Rate: TypeAlias = str | float
@@ -50,8 +51,8 @@ def limit(
     _require("key", key, _is_key(key), f"must be a name of at most {LONGEST_KEY} characters")
     given = max is not None or rate is not None
     _require("limit", key, given, "must say max=, rate= or both, beside the key")
-    _require("max", max, max is None or _is_count(max), "must be a whole number, 1 or more")
-    good = burst is None or _is_count(burst)
+    _require("max", max, max is None or is_count(max), "must be a whole number, 1 or more")
+    good = burst is None or is_count(burst)
     _require("burst", burst, good, "must be a whole number, 1 or more")
     _require("burst", burst, burst is None or rate is not None, "needs a rate= beside it")
     if rate is None:
@@ -73,8 +74,8 @@ def parse_rate(rate: Rate) -> float:
     Raises:
         InvalidTaskOptionError: It is written in another way, or is not above 0.
     """
-    if isinstance(rate, (int, float)) and not isinstance(rate, bool):
-        _require("rate", rate, 0 < rate < float("inf"), _RATE_RULE)
+    if is_number(rate):
+        _require("rate", rate, rate > 0, _RATE_RULE)
         return float(rate)
     found = _RATE.fullmatch(rate) if isinstance(rate, str) else None
     unit = None if found is None else _NAMES.get(found[3].lower())
@@ -91,7 +92,7 @@ def read_limits(given: Limits) -> tuple[Limit, ...]:
     Raises:
         InvalidTaskOptionError: Something else is among them.
     """
-    many = (given,) if isinstance(given, (Limit, str)) else tuple(given)
+    many = tuple(given) if isinstance(given, Sequence) else (given,)
     for each in many:
         _require("limit", each, _is_limit(each), "must be made with limit(key=..., max=...)")
     return many
@@ -123,10 +124,6 @@ def _is_key(value: object) -> bool:
 
 def _is_limit(value: object) -> bool:
     return isinstance(value, Limit)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _require(option: str, value: object, good: bool, rule: str) -> None:

@@ -22,13 +22,13 @@ from taskiq_flow.compile import (
     compile_graph,
     constant,
     encode_items,
-    positive,
 )
 from taskiq_flow.dataflow.signature import MISSING
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.results import stored_exception
 from taskiq_flow.exceptions import MapReduceShapeError
 from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
+from taskiq_flow.model.numbers import check_count
 from taskiq_flow.model.records import ItemMark
 from taskiq_flow.stores.base import CHUNK
 from taskiq_flow.task import PipelineTask
@@ -125,7 +125,7 @@ class ChunkConfig:
 
     def __post_init__(self) -> None:
         for name in ("chunk_size", "max_chunks", "min_chunk_size", "max_chunk_size"):
-            positive(name, getattr(self, name))
+            check_count(name, getattr(self, name))
 
     def size_for(self, length: int) -> int:
         """How many items a chunk of a list of this length has."""

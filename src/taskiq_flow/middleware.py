@@ -21,7 +21,13 @@ from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.engine import client
 from taskiq_flow.engine.hooks import StepMiddleware
-from taskiq_flow.engine.host import check_host, prepare_broker, store_url_of, use_processes
+from taskiq_flow.engine.host import (
+    check_broker,
+    check_host,
+    prepare_broker,
+    store_url_of,
+    use_processes,
+)
 from taskiq_flow.engine.invoke import labels_for_steps, outer_labels
 from taskiq_flow.engine.runtime import Runtime, runtimes
 from taskiq_flow.engine.sender import STEP_TASK, announced
@@ -228,6 +234,7 @@ def _first_of(broker: AsyncBroker) -> PipelineMiddleware | None:
 
 
 def _runtime_for(broker: AsyncBroker) -> Runtime:
+    check_broker(broker)
     broker.add_middlewares(PipelineMiddleware())
     return runtimes[broker]
 

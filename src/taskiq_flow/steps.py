@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskiq_flow.compile import positive
 from taskiq_flow.dataflow.signature import MISSING
+from taskiq_flow.model.numbers import check_seconds
 from taskiq_flow.pipeline import Pipeline
 from taskiq_flow.pipeline.steps import AddsItself
 
@@ -139,7 +139,7 @@ class TimeoutStep:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        positive("timeout", self.timeout)
+        check_seconds("timeout", self.timeout)
 
     def add_to(self, pipeline: Pipeline[Any]) -> Pipeline[Any]:
         kicker = self.task.kicker() if hasattr(self.task, "kicker") else self.task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Generic, TypeVar, cast
@@ -18,7 +19,13 @@ from taskiq_flow.engine.run_progress import run_progress
 from taskiq_flow.engine.step_log import LogLine
 from taskiq_flow.errors import ExecutionReport
 from taskiq_flow.events import RunEvent
-from taskiq_flow.exceptions import PipelineError, PipelineTimeoutError, StepFailedError
+from taskiq_flow.exceptions import (
+    InvalidTaskOptionError,
+    PipelineError,
+    PipelineTimeoutError,
+    StepFailedError,
+)
+from taskiq_flow.model.numbers import LONGEST_SECONDS
 from taskiq_flow.plan import Plan
 from taskiq_flow.progress import RunProgress
 from taskiq_flow.tracking.models import PipelineStatus
@@ -93,7 +100,10 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
             RunNotFoundError: There is no such run (any more).
         """
         del check_interval, with_logs
-        limit = timeout if timeout > 0 else None
+        if not isinstance(timeout, (int, float)) or math.isnan(timeout):  # pyright: ignore[reportUnnecessaryIsInstance]
+            rule = "must be a number of seconds, or negative to wait for ever"
+            raise InvalidTaskOptionError("timeout", timeout, rule)
+        limit = timeout if 0 < timeout < LONGEST_SECONDS else None
         run_id = await self._resolve()
         if progress:
             async with shown(self._client, run_id):

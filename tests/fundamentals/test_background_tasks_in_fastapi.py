@@ -1,8 +1,10 @@
 """Background tasks in FastAPI applications: how routes get them, and what a response promises."""
 
 import asyncio
+import gc
 import sqlite3
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -13,9 +15,10 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
+from fastapi_taskflow.asgi import TaskMiddleware
 from fastapi_taskflow.exceptions import TaskNotStoredError
 from fastapi_taskflow.manager import TaskManager
-from fastapi_taskflow.models import TaskStatus
+from fastapi_taskflow.models import QueueConfig, TaskStatus
 from fastapi_taskflow.tasks import ManagedBackgroundTasks
 
 
@@ -266,6 +269,55 @@ def test_a_task_that_cannot_be_stored_turns_the_response_into_a_503(tmp_path: Pa
     assert desk.got == ["never"]
     assert answer.status_code == 503
     assert answer.json() == {"detail": "The background tasks of this request could not be stored."}
+
+
+async def test_a_request_that_breaks_off_gives_its_place_in_the_queue_back() -> None:
+    desk = Desk(queues={"small": QueueConfig(max_size=1)})
+
+    async def route(*_: Any) -> None:
+        desk.manager.add_task(desk.note, "never", queue="small")
+        raise ConnectionError("the client has gone")
+
+    application: Any = TaskMiddleware(route, desk.manager)
+    async with desk.manager:
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                await application({"type": "http"}, None, None)
+
+    assert desk.got == []
+
+
+async def test_a_task_that_waits_does_not_keep_its_request_in_memory() -> None:
+    class Upload:
+        """Something large that the server, or a middleware, left with the request."""
+
+    desk = Desk(queues={"one by one": QueueConfig(concurrency=1)})
+    gate = asyncio.Event()
+
+    @desk.manager.task(queue="one by one")
+    async def held() -> None:
+        await gate.wait()
+
+    async def route(_scope: Any, _receive: Any, send: Any) -> None:
+        desk.manager.add_task(held)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def ignore(*_: Any) -> None: ...
+
+    application = TaskMiddleware(route, desk.manager)
+    async with desk.manager:
+        upload = Upload()
+        kept = weakref.ref(upload)
+        for _ in range(2):
+            await application({"type": "http", "upload": upload}, ignore, ignore)
+        del upload
+        gc.collect()
+        assert [queue["pending"] + queue["running"] for queue in desk.manager.queue_stats()] == [
+            0,
+            2,
+        ]
+        assert kept() is None
+        gate.set()
 
 
 def test_eager_tasks_begin_before_the_response_from_sync_and_async_routes() -> None:

@@ -1,6 +1,7 @@
 """What an operator sees and does, from any process that knows the store."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from taskiq import InMemoryBroker
 
 from taskiq_flow import Pipeline, PipelineContext
 from taskiq_flow.engine.runtime import runtimes
+from taskiq_flow.engine.standing import Cause
 from taskiq_flow.exceptions import (
     AmbiguousRunError,
     NothingToRunError,
@@ -443,6 +445,29 @@ async def test_the_end_of_an_id_that_fits_two_runs_is_refused(local: Flow) -> No
     assert set(refused.value.run_ids) == set(ids)
 
 
+async def test_running_code_says_in_which_process_it_runs_and_a_wait_since_when(flow: Flow) -> None:
+    begun, looked = asyncio.Event(), asyncio.Event()
+
+    @flow.broker.task(task_name="ops:held")
+    async def held() -> None:
+        begun.set()
+        await looked.wait()
+
+    task = await Pipeline(flow.broker, held).kiq()
+    waiting = await flow.waiting.kiq()
+    await asyncio.wait_for(begun.wait(), 20)
+    (running,) = (await flow.operations.run(task.task_id)).standing
+    (event,) = await flow.operations.standing(waiting.task_id)
+    looked.set()
+    await task.wait_result(timeout=20)
+
+    assert (running.cause, running.steps) == (Cause.WORKS, ("held",))
+    assert running.text.endswith(f"process {os.getpid()}")
+    assert (event.cause, event.is_trouble) == (Cause.EVENT, False)
+    assert event.since is not None
+    assert (await flow.operations.run(task.task_id)).standing == ()
+
+
 async def test_a_queue_that_nobody_serves_is_named_everywhere(local: Flow) -> None:
     client = client_of(local.broker)
     plan = await client.results.plan((await local.run(1)).task_id)
@@ -457,11 +482,13 @@ async def test_a_queue_that_nobody_serves_is_named_everywhere(local: Flow) -> No
     queues = {queue.name: queue for queue in await local.operations.queues()}
     overview = await local.operations.overview()
 
-    assert run.note == "no live worker serves queue mail"
     mail = queues["ListQueueBroker:host:6379/0:mail"]
+    assert run.note is not None
+    assert "no live worker serves queue ListQueueBroker:host:6379/0:mail" in run.note
+    assert [each.steps for each in run.standing if each.is_trouble] == [(run.steps[0].name,)]
     assert (mail.ready, mail.workers) == (1, ())
     assert overview.problems == (mail.note,)
-    assert "no live worker serves queue mail" in (mail.note or "")
+    assert "no live worker serves queue ListQueueBroker:host:6379/0:mail" in (mail.note or "")
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "1e999 a", "1 ", "nan a", "1 a\n"])

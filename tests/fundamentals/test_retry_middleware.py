@@ -143,7 +143,9 @@ def test_pauses_double_up_to_a_cap_and_jitter_only_lengthens_them() -> None:
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(InvalidTaskOptionError, match="Max_attempts must be 1 or more"):
+    with pytest.raises(
+        InvalidTaskOptionError, match="Max_retries must be a whole number, 0 or more"
+    ):
         RetryMiddleware(max_retries=-1)
     with pytest.raises(InvalidTaskOptionError, match="Backoff"):
         PipelineRetryMiddleware(backoff=0.5)

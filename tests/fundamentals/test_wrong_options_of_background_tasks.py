@@ -2,14 +2,25 @@
 
 import math
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from taskiq import InMemoryBroker
 
-from fastapi_taskflow import QueueConfig, TaskManager
-from fastapi_taskflow.exceptions import ManagerOptionError, QueueConfigError, TaskOptionError
-from taskiq_flow.exceptions import InvalidNameError
+from fastapi_taskflow import FileLogger, QueueConfig, TaskManager
+from fastapi_taskflow.exceptions import (
+    LoggerOptionError,
+    ManagerOptionError,
+    QueueConfigError,
+    TaskOptionError,
+)
+from taskiq_flow.exceptions import (
+    ConfigurationError,
+    InvalidNameError,
+    NotABrokerError,
+    TrackingQueryError,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -123,3 +134,36 @@ def test_the_same_options_are_refused_on_a_broker() -> None:
 
     with pytest.raises(TaskOptionError):
         manager.task(priority="high")(note)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("broker", [5, "redis://localhost", InMemoryBroker])
+def test_a_manager_says_what_is_no_broker(broker: Any) -> None:
+    with pytest.raises(NotABrokerError, match="hand over the broker"):
+        TaskManager(broker=broker)
+
+
+@pytest.mark.parametrize("days", ["7", 0, -1, NAN, INF, True, 10**30, []])
+def test_tasks_are_kept_for_a_number_of_days(days: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"retention_days=.* must be above 0"):
+        TaskManager(snapshot_db="memory://", retention_days=days)
+
+
+async def test_a_question_about_tasks_that_makes_no_sense_is_refused() -> None:
+    async with TaskManager(snapshot_db="memory://") as manager:
+        for seconds in ("5", NAN, [], True):
+            with pytest.raises(ManagerOptionError, match=r"timeout=.* must be a number"):
+                await manager.wait(["none"], timeout=seconds)  # type: ignore[arg-type]
+        with pytest.raises(TrackingQueryError, match="before='tomorrow' is no datetime"):
+            await manager.list_scheduled(before="tomorrow")  # type: ignore[arg-type]
+        with pytest.raises(TrackingQueryError, match="status='done' is not one of pending, "):
+            manager.store.list(status="done")
+        for limit in ("5", 0, -1, 1.5, None, True):
+            with pytest.raises(TrackingQueryError, match=r"limit=.* must be a whole number"):
+                manager.store.list(limit=limit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", ["5", -1, 1.5, NAN, None, True])
+def test_a_log_file_needs_sizes_that_can_be(tmp_path: Path, wrong: Any) -> None:
+    for option in ("max_bytes", "backup_count"):
+        with pytest.raises(LoggerOptionError, match=option):
+            FileLogger(tmp_path / "tasks.log", **{option: wrong})

@@ -1,23 +1,20 @@
 """What only PostgreSQL has: a server that goes away, commits out of order, deadlocks."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.sql import ClauseElement
 
 from benchmarks.bulk import Copy, copy_run
 from taskiq_flow.exceptions import StoreUnavailableError
-from taskiq_flow.model.records import Done, Failed, Grant, Limit, Refusal, RunStatus
+from taskiq_flow.model.records import Done, Grant, Limit, Refusal, RunStatus
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore, listings, postgres
+from taskiq_flow.stores.sql import SqlRunStore, postgres
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import DONE, QUEUE, error_of, new_token
-from tests.support.ways import WAYS, fields_of
 from tools.servers import PostgresServer
 
 pytestmark = pytest.mark.postgres
@@ -279,40 +276,6 @@ async def test_the_feed_can_be_read_in_pieces_of_any_size(bench: StoreBench, lim
 # -- values
 
 
-async def test_every_way_to_list_and_count_runs_is_an_index(
-    own: StoreBench, own_postgres: PostgresServer
-) -> None:
-    """In a table of ordinary size, about which the server knows what it usually knows."""
-    for remainder, outcome in enumerate((DONE, Failed(b"error"), None)):
-        run = await own.create(step("a"))
-        await (own.store.cancel(run.run_id, "no") if outcome is None else run.run("a", outcome))
-        copies = [
-            Copy(f"run {n}", f"n{n % 50}", f"k{n % 5}", (f"t{n % 50}",), own.clock() + n)
-            for n in range(remainder, 2000, 3)
-        ]
-        await copy_run(own.store, run.run_id, copies)
-    async with connection_to(own_postgres.url) as connection:
-        await connection.execute("ANALYZE")
-        await connection.execute(postgres.SESSION)
-        for which, way, index in WAYS:
-            asked = fields_of(which)
-            for goes_on in (False, True):
-                told = await plan_of(connection, listings.listing(asked, way, goes_on=goes_on))
-                assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
-                assert "Seq Scan" not in told
-                assert (" Sort " in told) == (not way.is_by_age), told
-            told = await plan_of(connection, listings.counting(asked, way))
-            assert " using taskiq_flow_" in told
-            assert "Seq Scan" not in told
-            if way.is_by_age:
-                assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
-                own_fields = asked & {*way.split(), "since", "until"}
-                told = await plan_of(connection, listings.reaching(own_fields, way, goes_on=True))
-                assert re.search(f"using taskiq_flow_{index} on", told), f"{which} {way}\n{told}"
-                assert "Seq Scan" not in told
-                assert " Sort " not in told
-
-
 async def test_to_hear_what_is_new_no_event_is_read_that_was_heard(
     own: StoreBench, own_postgres: PostgresServer
 ) -> None:
@@ -337,15 +300,6 @@ async def test_to_hear_what_is_new_no_event_is_read_that_was_heard(
     assert {row["run_id"] for row in heard} == {run.run_id}
     assert "Rows Removed by Filter" not in told, told
     assert "Seq Scan" not in told, told
-
-
-async def plan_of(connection: Any, statement: ClauseElement) -> str:
-    compiled = postgres.compile_statement(statement)
-    given = ", ".join(["'1'"] * len(compiled.names))
-    await connection.execute(f"PREPARE way AS {compiled.sql}")
-    plan = await connection.fetch(f"EXPLAIN EXECUTE way({given})")
-    await connection.execute("DEALLOCATE way")
-    return "\n".join(row[0] for row in plan)
 
 
 async def test_a_text_that_postgres_cannot_hold_is_stored_without_the_character(

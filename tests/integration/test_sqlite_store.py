@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -15,17 +14,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy.sql import ClauseElement
 
 from taskiq_flow.exceptions import DuplicatePipelineError, StoreUnavailableError
-from taskiq_flow.model.records import RunFilter, RunStatus
+from taskiq_flow.model.records import RunStatus
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore, listings, sqlite_session
-from taskiq_flow.stores.sql.listings import Way
+from taskiq_flow.stores.sql import SqlRunStore
 from taskiq_flow.stores.sql.sqlite_faults import fix_of
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import QUEUE, error_of
-from tests.support.ways import WAYS, fields_of
 
 
 @pytest.fixture
@@ -257,49 +253,6 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
     assert len(kept) >= 100
     assert None not in kept.values()
     await store.close()
-
-
-@pytest.mark.parametrize(("which", "way", "index"), WAYS, ids=str)
-async def test_every_way_to_list_and_count_runs_is_an_index(
-    bench: StoreBench, path: Path, which: RunFilter, way: Way, index: str
-) -> None:
-    asked = fields_of(which)
-    with closing(sqlite3.connect(path)) as file:
-        for goes_on in (False, True):
-            told = plan_of(file, listings.listing(asked, way, goes_on=goes_on))
-            assert re.search(rf" INDEX taskiq_flow_{index} \(", told), told
-            assert "SCAN taskiq_flow" not in told
-            assert ("TEMP B-TREE" in told) == (not way.is_by_age)
-
-        told = plan_of(file, listings.counting(asked, way))
-        assert "SEARCH taskiq_flow" in told
-        assert "SCAN taskiq_flow" not in told
-
-        if way.is_by_age:
-            assert f" INDEX taskiq_flow_{index} (" in told
-            assert "TEMP B-TREE" not in told
-            own = asked & {*way.split(), "since", "until"}
-            told = plan_of(file, listings.reaching(own, way, goes_on=True))
-            assert re.search(rf" COVERING INDEX taskiq_flow_{index} \(", told), told
-            assert "TEMP B-TREE" not in told
-
-
-async def test_charts_and_sums_of_ended_runs_are_read_off_indexes(
-    bench: StoreBench, path: Path
-) -> None:
-    with closing(sqlite3.connect(path)) as file:
-        ends = plan_of(file, listings.ENDED_BETWEEN["sqlite"])
-        sums = plan_of(file, listings.STEP_TOTALS)
-
-    assert ends.count("COVERING INDEX taskiq_flow_run_outcome") == 3
-    assert "SCAN taskiq_flow" not in ends + sums
-    assert "INDEX taskiq_flow_run_ended" in sums
-
-
-def plan_of(file: sqlite3.Connection, statement: ClauseElement) -> str:
-    compiled = sqlite_session.compile_statement(statement)
-    plan = file.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", [1] * len(compiled.names))
-    return " / ".join(row[3] for row in plan)
 
 
 def spawn(program: str, argument: str) -> subprocess.Popen[str]:

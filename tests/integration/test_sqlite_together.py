@@ -15,8 +15,11 @@ from taskiq_flow.model.records import (
     Limit,
     Refusal,
     RefusalReason,
+    Retry,
     RunFilter,
     RunStatus,
+    StepKind,
+    StepStatus,
 )
 from taskiq_flow.stores.sql import SqlRunStore
 from taskiq_flow.stores.sql.sqlite_session import SqliteSession
@@ -105,6 +108,44 @@ async def test_what_another_connection_did_to_a_run_is_seen_before_it_goes_on(
         late = await bench.store.finish(grant.address, grant.token, Done(b"1"), None)
         assert not late.recorded
         assert await run.status() is RunStatus.CANCELLED
+
+
+async def test_what_is_known_of_runs_outlasts_a_look_for_what_is_due(
+    bench: StoreBench, asked: Counter[str]
+) -> None:
+    run = await bench.create(step("a", sources=(-1,)), inputs={-1: b"1"})
+    await bench.store.due(["somebody else's"])
+    asked.clear()
+
+    await run.start("a")
+
+    assert asked["queries"] == 0
+
+
+async def test_a_step_beside_the_one_that_was_begun_still_hears_its_event(
+    bench: StoreBench,
+) -> None:
+    run = await bench.create(step("a"), step("e", kind=StepKind.EVENT, event="paid"))
+    await run.start("a")
+
+    await bench.store.send_event(run.run_id, "paid", b"1")
+
+    assert (await run.step("e")).status is StepStatus.COMPLETED
+
+
+async def test_an_operation_that_fails_half_way_changes_nothing_of_a_run(
+    bench: StoreBench,
+) -> None:
+    run = await bench.create(step("a"))
+    grant = await run.start("a")
+    delay: Any = "soon"
+
+    with pytest.raises(TypeError):
+        await bench.store.finish(grant.address, grant.token, Retry(b"!", delay), None)
+
+    finished = await bench.store.finish(grant.address, grant.token, Done(b"1"), None)
+    assert finished.recorded
+    assert await run.status() is RunStatus.COMPLETED
 
 
 async def test_of_starts_of_one_slot_that_wait_together_one_is_granted(bench: StoreBench) -> None:

@@ -1,6 +1,7 @@
-"""Tasks for processes of their own: one that speaks, and one that never ends."""
+"""Tasks for processes of their own: one that speaks, one that never ends, one that dies."""
 
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -19,3 +20,8 @@ def hang(path: str) -> None:
     """Write down which process this is, and stay."""
     Path(path).write_text(str(os.getpid()))
     threading.Event().wait()
+
+
+def die() -> None:
+    """Take the process down, as one that ran out of memory is."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -10,6 +10,7 @@ from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from fastapi_taskflow.exceptions import LoggerOptionError
 from fastapi_taskflow.loggers.base import LifecycleEvent, LogEvent, LogLevel, TaskObserver
 from fastapi_taskflow.loggers.lines import line_of
+from taskiq_flow.model.numbers import is_count
 
 
 class FileMode(StrEnum):
@@ -43,7 +44,7 @@ class FileLogger(TaskObserver):
         if mode not in set(FileMode):
             raise LoggerOptionError("mode", mode, "'rotate', 'watched'")
         for option, value in (("max_bytes", max_bytes), ("backup_count", backup_count)):
-            if value < 0:
+            if not is_count(value, 0):
                 raise LoggerOptionError(option, value, "0 (never rotate) and positive numbers")
         self.path, self.mode = os.fspath(path), FileMode(mode)
         self.max_bytes, self.backup_count = max_bytes, backup_count

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from taskiq_flow.exceptions import BadInputError
+from taskiq_flow.model.numbers import LONGEST_SECONDS
 
 RunArgument = Annotated[
     str,
@@ -38,7 +39,6 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_LONGEST_SECONDS = 100 * 365 * 86400
 
 
 def read_span(option: str, text: str) -> timedelta:
@@ -51,7 +51,7 @@ def read_span(option: str, text: str) -> timedelta:
     if found is None:
         raise BadInputError(option, text, "is no length of time; write 90s, 15m, 2h, 7d or 4w")
     seconds = float(found[1]) * _SECONDS[found[2]]
-    if seconds > _LONGEST_SECONDS:
+    if seconds > LONGEST_SECONDS:
         raise BadInputError(option, text, "is longer than a hundred years")
     return timedelta(seconds=seconds)
 

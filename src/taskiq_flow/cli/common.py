@@ -22,7 +22,7 @@ from taskiq_flow.cli.exits import Exit, exit_of
 from taskiq_flow.cli.output import Output
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.display import one_line
-from taskiq_flow.exceptions import ConfigurationError, NoStoreGivenError
+from taskiq_flow.exceptions import ConfigurationError, NoStoreGivenError, RunNotFoundError
 from taskiq_flow.operations import Operations
 
 LOCAL_FILE = "taskiq-flow.sqlite"
@@ -98,6 +98,12 @@ class Settings:
             )
         return found
 
+    @property
+    def place(self) -> str:
+        """The store and namespace that are looked at, for people."""
+        namespace = self.namespace or TaskiqFlowConfig().namespace
+        return f"{without_password(self.store_url)}, namespace {namespace!r}"
+
     @asynccontextmanager
     async def operations(self, broker: AsyncBroker | None = None) -> AsyncGenerator[Operations]:
         """What can be seen and done in the store.
@@ -110,6 +116,13 @@ class Settings:
             yield opened
         finally:
             await opened.close()
+
+
+def without_password(url: str, text: str | None = None) -> str:
+    """A URL, or a text with it in it, as it may be shown: without who logs in there."""
+    login, at, place = url.rpartition("@")
+    text = url if text is None else text
+    return text.replace(url, f"{login.partition('://')[0]}://…@{place}") if at else text
 
 
 ACTOR = "command line"
@@ -197,6 +210,8 @@ def _fail(settings: Settings, error: Exception) -> Exit:
     if code is Exit.BUG and not settings.debug:
         message = f"{message} (--debug shows where)"
     settings.output.error(message, kind=type(error).__name__, code=code)
+    if isinstance(error, RunNotFoundError):
+        settings.output.note(f"looked in {settings.place}")
     return code
 
 

@@ -12,7 +12,15 @@ from taskiq_flow.cli.arguments import RunArgument
 from taskiq_flow.cli.common import Settings, command
 from taskiq_flow.cli.exits import Exit
 from taskiq_flow.cli.output import Output
-from taskiq_flow.cli.words import ago, error_lines, facts, previews, runs_table, took
+from taskiq_flow.cli.words import (
+    ago,
+    error_lines,
+    facts,
+    previews,
+    runs_table,
+    standing_lines,
+    took,
+)
 from taskiq_flow.display import RunEye, clock, one_line, plain_lines
 from taskiq_flow.display.bars import RunView
 from taskiq_flow.operations import Operations, RunDetail
@@ -42,6 +50,8 @@ async def show(
     output = settings.output
     output.show(RunView(picture, most_lines=steps), "")
     output.show(facts(_facts(detail)))
+    if detail.standing:
+        output.show("", Text("Where it stands", style="bold"), *standing_lines(detail.standing))
     for title, values in (("Inputs", detail.inputs), ("Outputs", detail.outputs)):
         if values:
             output.show("", Text(title, style="bold"), previews(values))
@@ -73,6 +83,8 @@ async def logs(
             ended = (await operations.summary(run_id)).status.is_final
             position = await _read_logs(settings, operations, run_id, position, step)
             if ended or not follow:
+                if not position and not settings.as_json:
+                    settings.output.note("No lines.")
                 return Exit.OK
             await asyncio.sleep(FOLLOW_SECONDS)
 
@@ -122,8 +134,6 @@ def _facts(detail: RunDetail) -> list[tuple[str, object]]:
         ("took", took(run)),
         ("deadline", clock(detail.deadline)),
         ("cancelled", run.reason),
-        ("waits for", ", ".join(f"event {name!r}" for name in detail.waits_for)),
-        ("stands still", detail.note and Text(one_line(detail.note, 400), style="yellow")),
         ("parent", run.parent_id),
         ("retry of", detail.retry_of),
         ("fork of", detail.fork_of),

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from taskiq import AsyncBroker, InMemoryBroker
 
-from taskiq_flow.cli.common import Settings, command
+from taskiq_flow.cli.common import Settings, command, without_password
 from taskiq_flow.cli.exits import Exit
 from taskiq_flow.cli.guarantees import ONCE, delivery_of, guarantee_of
 from taskiq_flow.cli.hosting import start_broker
@@ -24,11 +24,13 @@ from taskiq_flow.cli.targets import load_broker
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.display import duration, one_line
 from taskiq_flow.engine.host import check_host
+from taskiq_flow.engine.results import RunResults
 from taskiq_flow.engine.routing import own_queues
 from taskiq_flow.engine.runtime import runtimes
-from taskiq_flow.exceptions import TaskiqFlowError, UnsupportedHostError
+from taskiq_flow.engine.standing import Standing, look_into
+from taskiq_flow.exceptions import RunNotFoundError, TaskiqFlowError, UnsupportedHostError
 from taskiq_flow.middleware import PipelineMiddleware
-from taskiq_flow.model.records import WorkerRecord
+from taskiq_flow.model.records import RunFilter, RunStatus, WorkerRecord
 from taskiq_flow.optimization.parallel import max_parallel_tasks
 from taskiq_flow.stores.base import FORMAT_VERSION, RunStore
 from taskiq_flow.stores.factory import make_store, store_options
@@ -43,6 +45,10 @@ PACKAGES = (
     "taskiq-flow", "taskiq", "pydantic", "taskiq-redis", "redis", "sqlalchemy", "aiosqlite",
     "asyncpg", "cronsim", "starlette", "rich", "typer",
 )  # fmt: skip
+
+
+LOOKED_RUNS = 20
+"""So many runs of each status that goes on are looked at."""
 
 
 class Verdict(StrEnum):
@@ -90,7 +96,7 @@ async def doctor(
             found, health = await _look_at_store(store)
             checks += found
             workers = await store.workers()
-            checks.append(_workers(workers, loaded))
+            checks += [_workers(workers, loaded), await _look_at_runs(store)]
         except TaskiqFlowError as error:
             checks.append(Check("store", Verdict.FAULT, str(error), "Check its address."))
             code, workers = Exit.UNREACHABLE, []
@@ -161,7 +167,7 @@ async def _look_at_store(store: RunStore) -> tuple[list[Check], Mapping[str, Any
     number = health.get("version") or health.get("redis_version") or ""
     says = f"{kind} {number} answers at {store.url}".replace("  ", " ")
     checks = [
-        Check("store", Verdict.OK, _without_password(says, store.url)),
+        Check("store", Verdict.OK, without_password(store.url, says)),
         Check("format", Verdict.OK, f"{FORMAT_VERSION}, the one that this version writes"),
     ]
     latency = health.get("latency_ms")
@@ -211,6 +217,27 @@ def _workers(workers: list[WorkerRecord], broker: AsyncBroker | None) -> Check:
     return Check("workers", Verdict.FAULT, says, fix)
 
 
+async def _look_at_runs(store: RunStore) -> Check:
+    """Whether some of the newest runs that go on stand still, with the first reason."""
+    looked, stuck = 0, list[tuple[str, Standing]]()
+    for status in (RunStatus.RUNNING, RunStatus.PENDING):
+        page = await store.list_runs(RunFilter(status=status), limit=LOOKED_RUNS)
+        for run_id in (run.run_id for run in page.runs):
+            try:
+                plan = await RunResults(store).plan(run_id)
+            except RunNotFoundError:
+                continue  # it was removed meanwhile
+            run = await store.get(run_id)
+            found = () if run is None else await look_into(store, run, plan)
+            looked += 1
+            stuck += [(run_id, each) for each in found if each.cause.is_trouble][:1]
+    if not stuck:
+        return Check("runs", Verdict.OK, f"{looked} looked at that go on, none stands still")
+    run_id, why = stuck[0]
+    says = f"{len(stuck)} of {looked} looked at stand still; {run_id[-8:]}: {why.text}"
+    return Check("runs", Verdict.NOTE, says, f"{why.advice}. `taskiq-flow list` has the others.")
+
+
 def _look_at_broker(broker: AsyncBroker, store: RunStore) -> list[Check]:
     kind, delivery = type(broker).__name__, delivery_of(type(broker))
     checks = [
@@ -236,12 +263,7 @@ def _look_at_broker(broker: AsyncBroker, store: RunStore) -> list[Check]:
 
 
 def _place(store: RunStore) -> str:
-    return f"{_without_password(store.url, store.url)}, namespace {store.options.namespace!r}"
-
-
-def _without_password(text: str, url: str) -> str:
-    login, at, place = url.rpartition("@")
-    return text.replace(url, f"{login.partition('://')[0]}://…@{place}") if at else text
+    return f"{without_password(store.url)}, namespace {store.options.namespace!r}"
 
 
 # -- what is said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +14,10 @@ from taskiq_flow.cli.output import cell, table
 from taskiq_flow.cli.words import ago, runs_table
 from taskiq_flow.exceptions import BadInputError
 from taskiq_flow.model.records import RunStatus
-from taskiq_flow.operations import RunQuery
+from taskiq_flow.operations import Operations, RunQuery, RunSummary, StandingView
+
+REASONS_MOST = 20
+"""Of so many runs of a page it is said why they have not ended."""
 
 
 @command
@@ -47,17 +52,30 @@ async def list_runs(  # noqa: PLR0913 - each is an option of the command
     )
     async with settings.operations() as operations:
         page = await operations.runs(query, limit=limit, cursor=cursor, count=True)
+        why = {} if settings.as_json else await reasons(operations, page.runs)
     output = settings.output
     if settings.as_json:
         output.json(page)
         return
     if not page.runs and page.cursor is None:
-        output.note("No runs." if query == RunQuery() else "No runs that fit.")
+        fit = "" if query == RunQuery() else " that fit"
+        output.note(f"No runs{fit} in {settings.place}.")
         return
-    output.show(runs_table(page.runs))
+    output.show(runs_table(page.runs, why))
     if page.cursor is not None:
         total = f" of {page.total:,}" if page.total is not None else ""
         output.note(f"{len(page.runs)}{total}; older ones: --cursor {page.cursor!r}")
+
+
+async def reasons(operations: Operations, runs: Sequence[RunSummary]) -> dict[str, StandingView]:
+    """Why runs of a page have not ended, the first reason of each, as far as it has one."""
+    going = [run.run_id for run in runs if not run.status.is_final][:REASONS_MOST]
+    found = await asyncio.gather(*map(operations.standing, going), return_exceptions=True)
+    return {
+        run_id: standing[0]
+        for run_id, standing in zip(going, found, strict=True)
+        if not isinstance(standing, BaseException) and standing
+    }
 
 
 @command

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 
-from taskiq_flow.cli.common import Settings, actor, command
+from taskiq_flow.cli.common import Settings, actor, command, without_password
 from taskiq_flow.cli.exits import Exit
 from taskiq_flow.cli.hosting import embed, prepare_local, runtime_of, start_broker, take_over
 from taskiq_flow.cli.inputs import Inputs, read_inputs
@@ -227,7 +227,7 @@ def _announce(place: Place, task: PipelineTask[Any], *, is_new: bool) -> None:
     if not place.is_here:
         where = f"on the workers of {place.workers}"
     elif place.is_kept:
-        where = f"here, kept in {place.store_url}"
+        where = f"here, kept in {without_password(place.store_url)}"
     else:
         where = "here, kept in memory: gone with this process; give --store to keep it"
     verb = "run" if is_new else "going on with run"
@@ -297,7 +297,7 @@ async def _shown(place: Place, task: PipelineTask[Any], *, quiet: bool) -> Async
         yield
         return
     screen = make_screen(place.settings.output.err)
-    eye = RunEye(place.client.store, task.run_id, place.client.why_pending)
+    eye = RunEye(place.client.store, task.run_id, place.client.why_stuck)
     screen.begin()
     following = asyncio.create_task(follow(eye, screen))
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from taskiq_flow.cli.arguments import BrokerOption, YesOption
 from taskiq_flow.cli.common import Settings, actor, command
@@ -12,7 +14,9 @@ from taskiq_flow.cli.exits import Exit
 from taskiq_flow.cli.output import cell, table
 from taskiq_flow.cli.steering import acting, confirmed
 from taskiq_flow.cli.words import ago
-from taskiq_flow.operations import ActionResult
+from taskiq_flow.model.records import RunStatus
+from taskiq_flow.operations import ActionResult, RunQuery, ScheduleView
+from taskiq_flow.scheduling.job import ONCE_TAG
 
 ScheduleArgument = Annotated[
     str, typer.Argument(metavar="SCHEDULE", help="The schedule's id.", show_default=False)
@@ -24,12 +28,22 @@ async def list_schedules(settings: Settings) -> None:
     """List schedules: their rule, when they start next, and what they did last."""
     async with settings.operations() as operations:
         found = await operations.schedules()
+        once = await operations.count(RunQuery(status=RunStatus.PENDING, tag=ONCE_TAG))
     if settings.as_json:
         settings.output.json(found)
         return
-    if not found:
+    if found:
+        settings.output.show(_table(found))
+    else:
         settings.output.note("No schedules.")
-        return
+    if once:
+        settings.output.note(
+            f"{once:,} task{'' if once == 1 else 's'} to run once, at a time: "
+            f"taskiq-flow list --status PENDING --tag {ONCE_TAG}"
+        )
+
+
+def _table(found: Sequence[ScheduleView]) -> Table:
     made = table("schedule", "pipeline", "rule", "next", "last", "runs", "", right=("runs",))
     for each in found:
         made.add_row(
@@ -41,7 +55,7 @@ async def list_schedules(settings: Settings) -> None:
             cell(f"{each.runs:,}"),
             cell(each.note, "yellow"),
         )
-    settings.output.show(made)
+    return made
 
 
 @command

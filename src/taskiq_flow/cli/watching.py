@@ -15,6 +15,7 @@ from rich.text import Text
 from taskiq_flow.cli.common import Settings, command
 from taskiq_flow.cli.exits import Exit
 from taskiq_flow.cli.interrupts import Interrupts
+from taskiq_flow.cli.listing import reasons
 from taskiq_flow.cli.words import runs_table
 from taskiq_flow.display import RunEye, follow, make_screen
 from taskiq_flow.model.records import RunSnapshot, RunStatus
@@ -75,7 +76,8 @@ async def _one(settings: Settings, operations: Operations, ref: str) -> Exit:
     else:
 
         async def why(_: RunSnapshot) -> str | None:
-            return (await operations.run(run_id)).note
+            standing = await operations.standing(run_id)
+            return next((str(each) for each in standing if each.is_trouble), None)
 
         screen = make_screen(settings.output.out)
         screen.begin()
@@ -113,4 +115,5 @@ async def _running(operations: Operations) -> RenderableType:
         return Text("Nothing is running.", style="bright_black")
     more = any(page.cursor for page in pages)
     note = Text("and more: taskiq-flow list --status RUNNING", style="bright_black")
-    return Group(runs_table(runs), note) if more else runs_table(runs)
+    made = runs_table(runs, await reasons(operations, runs))
+    return Group(made, note) if more else made

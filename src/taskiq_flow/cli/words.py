@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import RenderableType
@@ -13,13 +13,18 @@ from rich.text import Text
 from taskiq_flow.cli.output import cell, table
 from taskiq_flow.display import clock, duration, one_line, plain_lines
 from taskiq_flow.display.bars import word_of
-from taskiq_flow.operations.models import ErrorView, Preview, RunSummary
+from taskiq_flow.operations.models import ErrorView, Preview, RunSummary, StandingView
 
 VALUE_WIDTH = 100
 
+_NO_REASONS: Mapping[str, StandingView] = {}
 
-def runs_table(runs: Iterable[RunSummary]) -> Table:
-    """A row for each run."""
+STANDING_MOST = 8
+"""So many reasons for which steps stand are said."""
+
+
+def runs_table(runs: Iterable[RunSummary], why: Mapping[str, StandingView] = _NO_REASONS) -> Table:
+    """A row for each run, with the reason by its id why one has not ended."""
     made = table("status", "run", "pipeline", "steps", "began", "took", "", right=("steps", "took"))
     for run in runs:
         made.add_row(
@@ -29,9 +34,16 @@ def runs_table(runs: Iterable[RunSummary]) -> Table:
             cell(f"{run.steps_done:,} of {run.steps_total:,}"),
             cell(clock(run.created_at), "bright_black"),
             cell(took(run), "bright_black"),
-            cell(run.error or run.reason or "", "red" if run.error else "bright_black", 80),
+            _said_of(run, why.get(run.run_id)),
         )
     return made
+
+
+def _said_of(run: RunSummary, standing: StandingView | None) -> Text:
+    if standing is None:
+        return cell(run.error or run.reason or "", "red" if run.error else "bright_black", 80)
+    text = f"{one_line(standing.steps[0], 30)}: {standing.text}"
+    return cell(text, "yellow" if standing.is_trouble else "bright_black", 80)
 
 
 def title_of(run: RunSummary) -> Text:
@@ -71,6 +83,27 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
 def previews(values: Mapping[str, Preview]) -> Table:
     """Values by name, each in one line."""
     return facts((one_line(name, 40), preview_line(value)) for name, value in values.items())
+
+
+def standing_lines(standing: Sequence[StandingView]) -> list[RenderableType]:
+    """Why steps have not ended, since when, and what helps."""
+    lines: list[RenderableType] = []
+    for each in standing[:STANDING_MOST]:
+        named = ", ".join(one_line(name, 40) for name in each.steps[:3])
+        more = f" and {each.count - 3:,} more" if each.count > 3 else ""
+        since = f", since {clock(each.since)} ({ago(each.since)})" if each.since else ""
+        until = f", until {clock(each.until)} ({ago(each.until)})" if each.until else ""
+        style = "yellow" if each.is_trouble else ""
+        text = Text.assemble(
+            "  ", (f"{named}{more}", "cyan"), (f"  {one_line(each.text, 400)}", style)
+        )
+        lines.append(text.append(f"{since}{until}", "bright_black"))
+        if each.advice:
+            lines.append(Text(f"    {one_line(each.advice, 400)}", style="bright_black"))
+    if len(standing) > STANDING_MOST:
+        left = f"  … {len(standing) - STANDING_MOST} more reasons; --json has all"
+        lines.append(Text(left, style="bright_black"))
+    return lines
 
 
 def preview_line(value: Preview) -> Text:

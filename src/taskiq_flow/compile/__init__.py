@@ -29,7 +29,6 @@ from taskiq_flow.compile.policies import (
     OnError,
     Policies,
     check_retry,
-    positive,
 )
 from taskiq_flow.compile.reduction import Reduction
 from taskiq_flow.compile.uses import AsyncTask, Routing, SyncTask, TaskUse, constant, use_task
@@ -85,6 +84,5 @@ __all__ = [
     "encode_items",
     "names_of",
     "plan_view",
-    "positive",
     "use_task",
 ]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from taskiq_flow.dataflow import TaskOptions
 from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.numbers import LONGEST_SECONDS, check_seconds, is_count, is_number
 from taskiq_flow.model.records import Limit, OnFailure
 from taskiq_flow.model.retry import NO_RETRY, RetryPolicy, name_of_task, names_of
 
@@ -56,16 +57,15 @@ def check_retry(policy: RetryPolicy) -> RetryPolicy:
     Raises:
         InvalidTaskOptionError: One of its numbers makes no sense.
     """
-    for name in ("max_attempts", "delay", "backoff", "max_delay", "max_total"):
+    most, backoff = policy.max_attempts, policy.backoff
+    _require("max_attempts", most, is_count(most), "must be a whole number, 1 or more")
+    for name in ("delay", "max_delay"):
         value = getattr(policy, name)
-        good = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-        _require(name, value, good, "must be a number")
-    _require("max_attempts", policy.max_attempts, policy.max_attempts >= 1, "must be 1 or more")
-    _require("delay", policy.delay, policy.delay >= 0, "must not be negative")
-    _require("backoff", policy.backoff, policy.backoff >= 1, "must be 1 or more")
-    _require("max_delay", policy.max_delay, policy.max_delay >= 0, "must not be negative")
-    total = policy.max_total
-    _require("max_total", total, total is None or total > 0, "must be positive")
+        good = is_number(value) and 0 <= value <= LONGEST_SECONDS
+        _require(name, value, good, _NOT_NEGATIVE)
+    _require("backoff", backoff, is_number(backoff) and backoff >= 1, "must be a number from 1 on")
+    check_seconds("max_total", policy.max_total)
+    _require("jitter", policy.jitter, policy.jitter in (True, False), "must be True or False")
     return policy
 
 
@@ -108,7 +108,7 @@ def step_timeout(labels: Mapping[str, Any], options: TaskOptions) -> float | Non
     timeout = _read(labels, "timeout", float)
     if timeout is None:
         timeout = options.timeout
-    _require("timeout", timeout, timeout is None or timeout > 0, "must be positive")
+    check_seconds("timeout", timeout)
     return timeout
 
 
@@ -119,15 +119,6 @@ def step_labels(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """
     merged = {name: value for layer in layers for name, value in layer.items()}
     return {name: _plain(value) for name, value in merged.items() if name not in _POLICY_LABELS}
-
-
-def positive(option: str, value: float | None) -> None:
-    """Check a count or a time that a user gave.
-
-    Raises:
-        InvalidTaskOptionError: It is zero or negative.
-    """
-    _require(option, value, value is None or value > 0, "must be positive")
 
 
 def _of_options(options: TaskOptions) -> RetryPolicy:
@@ -174,6 +165,7 @@ def _require(option: str, value: object, good: bool, rule: str) -> None:
         raise InvalidTaskOptionError(option, value, rule)
 
 
+_NOT_NEGATIVE = "must not be negative: a number of seconds up to a hundred years"
 _EXCEPTIONS = "must be exception types or their qualified names"
 _RULES = {
     "types_of_exceptions": _EXCEPTIONS,

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from taskiq_flow.compile.arguments import Call, Given, bind_call
 from taskiq_flow.compile.builder import PlanBuilder, item_spec
 from taskiq_flow.compile.builtin import StepOption
-from taskiq_flow.compile.policies import positive
 from taskiq_flow.compile.uses import TaskUse
 from taskiq_flow.dataflow import TaskInfo
-from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.numbers import check_count
 from taskiq_flow.plan import Binding, Const, Item, Source
 
 MOST_ITEMS = 1_000_000
@@ -32,9 +31,8 @@ class Reduction:
     max_parallel: int | None = None
 
     def __post_init__(self) -> None:
-        positive("max_parallel", self.max_parallel)
-        if self.chunk_size is not None and self.chunk_size < 2:
-            raise InvalidTaskOptionError("chunk_size", self.chunk_size, "must be 2 or more")
+        check_count("max_parallel", self.max_parallel)
+        check_count("chunk_size", self.chunk_size, least=2)
 
     @property
     def levels(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from taskiq_flow.dashboard import words
 from taskiq_flow.dashboard.pictures.text import traceback_pieces, value_pieces
@@ -31,6 +31,7 @@ def make_environment() -> Environment:
         ago=words.ago,
         amount=words.amount,
         clock=words.clock,
+        coded=coded,
         few=few,
         frames=traceback_pieces,
         key=words.key,
@@ -45,6 +46,15 @@ def make_environment() -> Environment:
         visible=words.visible,
     )
     return found
+
+
+def coded(text: str) -> Markup:
+    """A sentence of ours with what stands between backquotes as code."""
+    pieces = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece)
+        for place, piece in enumerate(pieces)
+    )
 
 
 def few(number: int) -> str:

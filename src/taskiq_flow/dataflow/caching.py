@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.numbers import check_seconds, is_number
 
 CacheKey: TypeAlias = Sequence[str] | Callable[..., str]
 """Names of the parameters that count, or a function of the step's arguments."""
@@ -30,7 +31,7 @@ class CachePolicy:
 
     def __post_init__(self) -> None:
         ttl, key, version = self.ttl, self.key, self.version
-        _require("cache ttl", ttl, ttl is None or (_is_number(ttl) and ttl > 0), "must be positive")
+        check_seconds("cache ttl", ttl)
         if not callable(key) and key is not None:
             object.__setattr__(self, "key", (key,) if isinstance(key, str) else tuple(key))
         good = callable(key) or key is None or _are_names(self.key)
@@ -54,12 +55,8 @@ def read_caching(given: Caching) -> CachePolicy | None:
         return CachePolicy()
     if isinstance(given, CachePolicy):
         return given
-    _require("cache", given, _is_number(given), "must be True, seconds, or a CachePolicy")
+    _require("cache", given, is_number(given), "must be True, seconds, or a CachePolicy")
     return CachePolicy(ttl=given)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _are_names(key: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from taskiq_flow.dataflow.caching import CachePolicy
 from taskiq_flow.dataflow.signature import AnyTask, decorated_task
 from taskiq_flow.exceptions import InvalidTaskOptionError, NotATaskError
+from taskiq_flow.model.numbers import LONGEST_SECONDS, check_count, check_seconds, is_number
 from taskiq_flow.model.records import Limit
 
 Outputs: TypeAlias = Sequence[str] | Mapping[str, Any]
@@ -48,11 +49,14 @@ class TaskOptions:
     description: str | None = None
 
     def __post_init__(self) -> None:
-        _require("retries", self.retries, self.retries is None or self.retries >= 0, _NOT_NEGATIVE)
-        _require("retry_delay", self.retry_delay, self.retry_delay >= 0, _NOT_NEGATIVE)
-        _require("retry_backoff", self.retry_backoff, self.retry_backoff >= 1, "must be 1 or more")
-        _require("max_retry_time", self.max_retry_time, self.max_retry_time > 0, _POSITIVE)
-        _require("timeout", self.timeout, self.timeout is None or self.timeout > 0, _POSITIVE)
+        delay, backoff = self.retry_delay, self.retry_backoff
+        check_count("retries", self.retries, least=0)
+        good = is_number(delay) and 0 <= delay <= LONGEST_SECONDS
+        _require("retry_delay", delay, good, "must be non-negative, a number of seconds")
+        good = is_number(backoff) and backoff >= 1
+        _require("retry_backoff", backoff, good, "must be 1 or more")
+        check_seconds("max_retry_time", self.max_retry_time)
+        check_seconds("timeout", self.timeout)
         for option in ("retry_on", "no_retry_on"):
             types = getattr(self, option)
             good = all(isinstance(t, type) and issubclass(t, BaseException) for t in types)
@@ -128,7 +132,7 @@ def declare(task: AnyTask, declaration: TaskDeclaration) -> None:
 
 def add_resource(task: AnyTask, name: str, amount: float) -> None:
     """Keep one number of a resource profile; a second profile of that name replaces it."""
-    _require(name, amount, amount > 0, _POSITIVE)
+    _require(name, amount, is_number(amount) and amount > 0, "must be positive")
     for holder in _writable_holders(task):
         setattr(holder, _RESOURCES, {**getattr(holder, _RESOURCES, {}), name: amount})
 
@@ -167,6 +171,4 @@ def _require(option: str, value: object, good: bool, rule: str) -> None:
         raise InvalidTaskOptionError(option, value, rule)
 
 
-_NOT_NEGATIVE = "must be non-negative"
-_POSITIVE = "must be positive"
 _DEFAULTS = TaskOptions()

@@ -16,8 +16,8 @@ from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus
 from taskiq_flow.plan import Plan
 from taskiq_flow.stores.base import RunStore
 
-NOBODY_AFTER_SECONDS = 3.0
-"""A run that nobody has taken for this long: the reason is asked for, this often."""
+ASK_SECONDS = 3.0
+"""How often it is asked whether there is a reason that a run does not go on."""
 
 SHOWN_CHILDREN, SHOWN_DEPTH, READ_CHILDREN = 4, 3, 100
 """Below a step stand so many of its child runs, so deep, of so many that are read."""
@@ -27,7 +27,7 @@ Why = Callable[[RunSnapshot], Awaitable[str | None]]
 
 @dataclass(slots=True)
 class RunEye:
-    """Makes pictures of one run; ``why`` says why nobody takes a run that is still PENDING."""
+    """Makes pictures of one run; ``why`` says why nobody goes on with one that has not ended."""
 
     store: RunStore
     run_id: str
@@ -46,7 +46,7 @@ class RunEye:
         run = await self.store.get(self.run_id)
         if run is None:
             raise RunNotFoundError(self.run_id)
-        return await self._picture(run, SHOWN_DEPTH, note=await self._why_pending(run))
+        return await self._picture(run, SHOWN_DEPTH, note=await self._why_stuck(run))
 
     async def _picture(self, run: RunSnapshot, depth: int, *, note: str | None = "") -> RunPicture:
         plan = await self._plan(run.run_id)
@@ -71,13 +71,13 @@ class RunEye:
             self._plans[run_id] = await RunResults(self.store).plan(run_id)
         return self._plans[run_id]
 
-    async def _why_pending(self, run: RunSnapshot) -> str:
-        if run.status is not RunStatus.PENDING or self.why is None:
+    async def _why_stuck(self, run: RunSnapshot) -> str:
+        if run.status.is_final or self.why is None:
             return ""
         now = time.monotonic()
         if not self._asked:
             self._asked = now
-        elif now - self._asked > NOBODY_AFTER_SECONDS:
+        elif now - self._asked > ASK_SECONDS:
             self._asked = now
             self._note = await self.why(run)
         return self._note or ""

@@ -54,7 +54,7 @@ async def shown(client: RunClient, run_id: str) -> AsyncGenerator[None]:
         MissingExtraError: There is nothing to show it with.
     """
     screen = make_screen()
-    eye = RunEye(client.store, run_id, client.why_pending)
+    eye = RunEye(client.store, run_id, client.why_stuck)
     following = asyncio.create_task(_begin(eye, screen))
     try:
         yield

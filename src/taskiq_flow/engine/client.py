@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from taskiq_flow.engine.program import evaluate
 from taskiq_flow.engine.report import execution_report
 from taskiq_flow.engine.results import RunOutcome, RunResults, output_sources
 from taskiq_flow.engine.runtime import Runtime, runtimes
+from taskiq_flow.engine.standing import look_into, why_stuck
 from taskiq_flow.engine.status import pipeline_status, run_event
 from taskiq_flow.engine.step_log import LogLine
 from taskiq_flow.errors import ExecutionReport
@@ -30,7 +31,6 @@ from taskiq_flow.model.records import (
     RunSnapshot,
     RunStatus,
     SequenceValue,
-    WorkerRecord,
 )
 from taskiq_flow.optimization.parallel import lowest, max_parallel_tasks
 from taskiq_flow.plan import Plan, input_key
@@ -183,7 +183,8 @@ class RunClient:
             return await self.runtime.waiter.wait(run_id, timeout_seconds=timeout_seconds)
         status = await self.runtime.waiter.wait(run_id, timeout_seconds=first)
         if status is None:
-            note = await self.why_pending(await self.find(run_id))
+            run = await self.store.get((await self.find(run_id)).run_id)
+            note = None if run is None else await self.why_stuck(run)
             if note is not None:
                 logger.warning("Run %s waits: %s", run_id, note)
             rest = None if timeout_seconds is None else timeout_seconds - first
@@ -195,14 +196,12 @@ class RunClient:
         for follower in tuple(self.runtime.followers):
             await follower.settle(run_id)
 
-    async def why_pending(self, run: RunSnapshot) -> str | None:
-        """Say why nobody takes a run, if there is a reason to be seen."""
-        if run.status is not RunStatus.PENDING or isinstance(self.runtime.broker, InMemoryBroker):
+    async def why_stuck(self, run: RunSnapshot) -> str | None:
+        """Say why nobody goes on with a run, read with its steps, if that is to be seen."""
+        if run.status.is_final or isinstance(self.runtime.broker, InMemoryBroker):
             return None  # its only worker is this process
         plan = await self.results.plan(run.run_id)
-        wanted = {step.queue for step in plan.steps if not step.after}
-        workers = await self.store.workers()
-        return _nobody(wanted, workers)
+        return why_stuck(await look_into(self.store, run, plan))
 
     async def outcome(
         self, run_id: str, *, plan: Plan | None = None, annotation: Any = None
@@ -223,7 +222,7 @@ class RunClient:
             raise RunNotFoundError(run_id)
         result, by_step = await self._values(run) if values else (None, {})
         status = pipeline_status(run, result=result, step_results=by_step)
-        status.note = await self.why_pending(run)
+        status.note = await self.why_stuck(run)
         return status
 
     async def _values(self, run: RunSnapshot) -> tuple[Any, dict[int, Any]]:
@@ -292,16 +291,3 @@ class RunClient:
         async with aclosing(self.runtime.bus.follow(run.run_id, after=after)) as records:
             async for record in records:
                 yield run_event(record, run.key or run.run_id, plan)
-
-
-def _nobody(wanted: Iterable[str], workers: Sequence[WorkerRecord]) -> str | None:
-    served = {queue for worker in workers for queue in worker.queues}
-    missing = sorted(set(wanted) - served)
-    if not missing:
-        return None
-    others = f" (there are workers of {', '.join(sorted(served))})" if served else ""
-    return (
-        f"no live worker serves queue {', '.join(missing)}{others}; start one with `taskiq "
-        f"worker`, and check that PipelineMiddleware is on its broker with the same store and "
-        f"namespace"
-    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -116,7 +115,7 @@ async def list_letters(
     found, looked = DeadLetters(), 0
     while len(found) < limit and (looked_most is None or looked < looked_most):
         page = await store.list_runs(which.as_run_filter(), cursor=cursor, limit=limit)
-        letters = await asyncio.gather(*(letter_of(store, run) for run in page.runs))
+        letters = await letters_of(store, page.runs)
         looked += len(page.runs)
         pairs = zip(page.runs, letters, strict=True)
         found.extend(letter for run, letter in pairs if letter and which.takes(run, letter))
@@ -127,15 +126,16 @@ async def list_letters(
     return found
 
 
-async def letter_of(store: RunStore, run: RunSnapshot) -> DeadLetter | None:
-    """Describe a failed run; None when it was removed meanwhile."""
-    try:
-        plan = await RunResults(store).plan(run.run_id)
-    except RunNotFoundError:
-        return None
-    again = retry_id(run)
-    retried = await store.get(again, steps=False) is not None
-    return _letter(run, plan, again if retried else None)
+async def letters_of(store: RunStore, runs: Sequence[RunSnapshot]) -> list[DeadLetter | None]:
+    """Describe failed runs; None in the place of one that was removed meanwhile."""
+    again = {run.run_id: retry_id(run) for run in runs}
+    found = await RunResults(store).with_plans([*again, *again.values()], steps=False)
+    plans = {run.run_id: plan for run, plan in found}
+    retried = {run_id: other for run_id, other in again.items() if other in plans}
+    return [
+        _letter(run, plans[run.run_id], retried.get(run.run_id)) if run.run_id in plans else None
+        for run in runs
+    ]
 
 
 async def inspect_letter(store: RunStore, run_id: str) -> DeadLetterDetails:
@@ -150,7 +150,7 @@ async def inspect_letter(store: RunStore, run_id: str) -> DeadLetterDetails:
         raise RunNotFoundError(run_id)
     if run.status is not RunStatus.FAILED:
         raise NotADeadLetterError(run_id, run.status)
-    letter = await letter_of(store, run)
+    (letter,) = await letters_of(store, [run])
     if letter is None:
         raise RunNotFoundError(run_id)
     results = RunResults(store)

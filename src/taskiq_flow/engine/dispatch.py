@@ -226,11 +226,8 @@ class Dispatcher:
             return None
         child = lease.child = self.runner.begin(lease)
         try:
-            # Not awaited itself: cancelling this coroutine is nothing that the step did. (Nor by
-            # `asyncio.shield`, which costs more than the task.)
-            ended = asyncio.get_running_loop().create_future()
-            child.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
-            await ended
+            # Not awaited itself: cancelling this coroutine is nothing that the step did.
+            await lease.ended
             # Its context leads back to the lease: a cycle, which only the collector would free.
             lease.child = None
             return child.result()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from taskiq_flow.codec import decode, encode
 from taskiq_flow.compile import StepOption, encode_items
@@ -40,6 +41,15 @@ TAKEN_MOST = 10
 
 MAX_PARALLEL, RETRY_OF, FORK_OF = "max_parallel", "retry_of", "fork_of"
 """What the meta data of a run say of it, for those that are made of it."""
+
+
+def facts_of(run: RunSnapshot) -> Mapping[str, Any]:
+    """The meta data of a run by name; nothing of what cannot be read."""
+    try:
+        stored: Any = json.loads(run.meta) if run.meta else {}
+    except ValueError:
+        return {}
+    return cast("Mapping[str, Any]", stored) if isinstance(stored, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.receiver import Receiver
 
-from taskiq_flow.exceptions import ConfigurationError, UnsupportedHostError
+from taskiq_flow.exceptions import ConfigurationError, NotABrokerError, UnsupportedHostError
 
 logger = logging.getLogger("taskiq_flow.engine")
 
@@ -40,6 +40,16 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def check_broker(broker: object) -> None:
+    """Refuse what no run can be started on.
+
+    Raises:
+        NotABrokerError: It is no broker of Taskiq.
+    """
+    if not isinstance(broker, AsyncBroker):
+        raise NotABrokerError(broker)
 
 
 def check_host() -> None:

@@ -23,6 +23,7 @@ from taskiq_dependencies import DependencyGraph
 from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.routing import ROUTING_LABELS
 from taskiq_flow.engine.sender import STEP_TASK, pending_in_place
+from taskiq_flow.engine.unchecked import unchecked
 from taskiq_flow.model.records import Address
 from taskiq_flow.model.state import new_dict
 
@@ -108,9 +109,6 @@ class StepMessage(TaskiqMessage):
             "args": [[list(self.flow_address)]],
             "kwargs": {},
         }
-
-
-_ALL_FIELDS = set(StepMessage.model_fields)
 
 
 @dataclass(slots=True)
@@ -278,13 +276,7 @@ def step_message(
         "flow_address": tuple(address),
         "flow_attempt": attempt,
     }
-    message = StepMessage.__new__(StepMessage)
-    # What `model_construct` does, without looking for defaults: it runs once per step.
-    object.__setattr__(message, "__dict__", facts)
-    object.__setattr__(message, "__pydantic_fields_set__", _ALL_FIELDS)
-    object.__setattr__(message, "__pydantic_extra__", None)
-    object.__setattr__(message, "__pydantic_private__", None)
-    return message
+    return unchecked(StepMessage, facts)
 
 
 def labels_for_steps(labels: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,6 +21,10 @@ LOOK_SECONDS = 1.0
 """The longest pause between two renewals: a cancel is seen by running code within 2 s."""
 
 
+def _new_future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass(slots=True)
 class Lease:
     """A lease as its holder sees it, with the task that works under it, once there is one."""
@@ -29,6 +33,7 @@ class Lease:
     asked_at: float  # monotonic, before the request for it left: it is never younger than this
     confirmed_at: float  # monotonic, when the latest renewal was asked for
     child: asyncio.Task[Outcome] | None = None
+    ended: asyncio.Future[None] = field(default_factory=_new_future)  # of its work, however
     stopped: Flag | None = None  # for code that cannot be cancelled
     lost: LostReason | None = None
     given_up: bool = False  # this worker stops, and will give the slot back
@@ -56,6 +61,17 @@ class Lease:
             self.stopped.is_set = True
         if self.child is not None:
             self.child.cancel()
+            # One that had not begun says nothing of its end.
+            self.child.add_done_callback(lambda _: self.end())
+
+    def end(self) -> None:
+        """Wake whoever waits for the end of the work.
+
+        The work says so itself, as the last thing that it does: a callback of its task would come
+        a turn of the event loop later.
+        """
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from taskiq import TaskiqResult
 
 from taskiq_flow.codec import decode_error
 from taskiq_flow.engine.program import Loaded, evaluate
+from taskiq_flow.engine.unchecked import unchecked
 from taskiq_flow.exceptions import (
     AbortPipeline,
     EventTimeoutError,
@@ -32,8 +33,6 @@ PLAIN_TASK_KIND = "task"
 _cached_plan = lru_cache(maxsize=256)(load_plan)
 _NOTHING: Mapping[str, Any] = {}
 _Result = TaskiqResult[Any]
-_ALL_FIELDS = set(_Result.model_fields)
-"""Every result has all of them, so all can share the set that says so."""
 
 
 class RunOutcome(NamedTuple):
@@ -56,15 +55,16 @@ class RunOutcome(NamedTuple):
     def as_result(self) -> TaskiqResult[Any]:
         """The outcome as Taskiq has it."""
         started = self.snapshot.started_at or self.snapshot.created_at
-        # Not validated: all parts are ours, and this is done for every run.
-        return _Result.model_construct(
-            _ALL_FIELDS,
-            is_err=self.failed,
-            log=None,
-            return_value=self.value,
-            execution_time=round((self.snapshot.ended_at or started) - started, 6),
-            labels={"pipeline_id": self.snapshot.key or self.snapshot.run_id},
-            error=self._error_of_result() if self.failed else None,
+        return unchecked(
+            _Result,
+            {
+                "is_err": self.failed,
+                "log": None,
+                "return_value": self.value,
+                "execution_time": round((self.snapshot.ended_at or started) - started, 6),
+                "labels": {"pipeline_id": self.snapshot.key or self.snapshot.run_id},
+                "error": self._error_of_result() if self.failed else None,
+            },
         )
 
     def _error_of_result(self) -> BaseException:
@@ -123,6 +123,13 @@ class RunResults:
         if stored is None:
             raise RunNotFoundError(run_id)
         return _cached_plan(stored)
+
+    async def with_plans(
+        self, run_ids: Sequence[str], *, steps: bool = True
+    ) -> list[tuple[RunSnapshot, Plan]]:
+        """These runs and their plans; without those that are gone."""
+        found = await self.store.get_all(run_ids, steps=steps)
+        return [(run, _cached_plan(plan)) for run, plan in found]
 
     async def outcome(
         self, run_id: str, *, plan: Plan | None = None, annotation: Any = None

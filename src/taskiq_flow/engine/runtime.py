@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import socket
@@ -23,6 +24,7 @@ from taskiq_flow.engine.compensation import compensate_run
 from taskiq_flow.engine.dispatch import Budget, Dispatcher
 from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.host import settle_memory
+from taskiq_flow.engine.ids import MARK, new_token
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
 from taskiq_flow.engine.recovery import Recovery
@@ -130,6 +132,7 @@ class Runtime:
             on_retry=RetryCallbacks(
                 self.broker, self.store, self.sender, lambda: bool(self.endings)
             ).before_record,
+            new_token=functools.partial(new_token, self.worker_id[:MARK]),
         )
 
     async def open(self) -> None:
@@ -374,7 +377,7 @@ class _Runtimes:
         setattr(broker, self._ATTRIBUTE, runtime)
 
     def get(self, broker: AsyncBroker) -> Runtime | None:
-        return vars(broker).get(self._ATTRIBUTE)
+        return getattr(broker, "__dict__", {}).get(self._ATTRIBUTE)
 
     def forget(self, broker: AsyncBroker) -> None:
         vars(broker).pop(self._ATTRIBUTE, None)

@@ -15,7 +15,7 @@ from taskiq.kicker import AsyncKicker
 
 from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.ids import new_token
-from taskiq_flow.engine.routing import labels_of, route_of
+from taskiq_flow.engine.routing import labels_of, queue_key, route_of
 from taskiq_flow.engine.together import Together
 from taskiq_flow.model.records import Address, Ready
 
@@ -98,6 +98,10 @@ class Sender:
                     why,
                 )
         return unsent
+
+    def serves(self, ready: Ready) -> bool:
+        """Whether a slot is worked on by those who take messages of this broker."""
+        return queue_key(self.broker, labels_of(ready.route)) == ready.queue
 
     def _is_watched(self) -> bool:
         """Whether another middleware sees messages on their way, so they have to be real ones."""

@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 import threading
-from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from taskiq_flow.exceptions import StoreError
+from taskiq_flow.model.state import new_list
 from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
@@ -61,7 +61,7 @@ class StepLog:
     store: RunStore
     run_id: str
     step: str
-    _pending: deque[bytes] = field(default_factory=deque[bytes])
+    _pending: list[bytes] = field(default_factory=new_list)
     _lost: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     _writing: asyncio.Task[None] | None = None

@@ -122,6 +122,12 @@ class StepRunner:
     # -- one grant
 
     async def _run(self, lease: Lease) -> Outcome:
+        try:
+            return await self._run_granted(lease)
+        finally:
+            lease.end()
+
+    async def _run_granted(self, lease: Lease) -> Outcome:
         grant = lease.grant
         program = load_program(grant.blob)
         try:

@@ -50,6 +50,17 @@ class NotATaskError(ConfigurationError, TypeError):
         )
 
 
+class NotABrokerError(ConfigurationError, TypeError):
+    """Something was used as a broker that is none."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(
+            f"{value!r:.200} is not a Taskiq broker; hand over the broker object that the tasks "
+            f"are registered on."
+        )
+
+
 class ForeignTaskError(ConfigurationError):
     """A step belongs to another broker than its pipeline."""
 

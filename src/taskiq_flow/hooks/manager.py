@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from taskiq_flow.exceptions import ConfigurationError
+from taskiq_flow.exceptions import ConfigurationError, InvalidTaskOptionError
 from taskiq_flow.hooks.events import HookEvent, HookEventType
+from taskiq_flow.model.numbers import is_number
 from taskiq_flow.observers import call_hook
 
 logger = logging.getLogger("taskiq_flow.hooks")
@@ -59,6 +60,9 @@ class HookManager:
     """
 
     def __init__(self, *, timeout_seconds: float = 30.0) -> None:
+        if not is_number(timeout_seconds) or timeout_seconds <= 0:
+            rule = "must be a positive number of seconds"
+            raise InvalidTaskOptionError("timeout_seconds", timeout_seconds, rule)
         self.timeout_seconds = timeout_seconds
         self._hooks: list[object] = []
         self._filters: list[EventFilter] = []

@@ -18,7 +18,7 @@ from taskiq_flow.engine.dead_letters import (
     DeadLetters,
     LetterFilter,
     inspect_letter,
-    letter_of,
+    letters_of,
     list_letters,
 )
 from taskiq_flow.engine.forks import draft_retry
@@ -31,6 +31,7 @@ from taskiq_flow.exceptions import (
     RunNotFoundError,
     StoreError,
 )
+from taskiq_flow.model.numbers import is_count, is_number
 from taskiq_flow.model.records import EventRecord, RunFilter, RunSnapshot, RunStatus
 from taskiq_flow.observers import Delivery, EventBus, call_hook
 from taskiq_flow.stores.base import RunStore
@@ -63,7 +64,7 @@ class DLQManager:
             raise ConfigurationError("DLQManager needs a broker, or store= (a store or its URL).")
         self.queue = queue
         self._client = None if broker is None else RunClient.of(broker)
-        if isinstance(store, str):
+        if store is not None and not isinstance(store, RunStore):
             store = make_store(store, store_options(TaskiqFlowConfig()))
         self._own = store
         self._listeners: dict[Callable[[DeadLetter], Any], Delivery] = {}
@@ -92,10 +93,10 @@ class DLQManager:
         what is a step of another run.
 
         Raises:
-            InvalidTaskOptionError: The limit is not positive, or a time has no zone.
+            InvalidTaskOptionError: The limit is no count, a filter no text, or a time has no zone.
         """
-        if limit < 1:
-            raise InvalidTaskOptionError("limit", limit, "must be positive")
+        if not is_count(limit):
+            raise InvalidTaskOptionError("limit", limit, "must be a whole number, 1 or more")
         which = self._which(name=name, kind=kind, tag=tag, task=task, since=since, until=until)
         which = replace(which, include_retried=include_retried, include_children=include_children)
         store = await self._store()
@@ -165,9 +166,13 @@ class DLQManager:
         """Remove those that failed longer ago than this, retried ones too; returns how many.
 
         Ended runs of every kind expire by themselves after the store's retention.
+
+        Raises:
+            InvalidTaskOptionError: It is no number of seconds, or negative.
         """
-        if seconds < 0:
-            raise InvalidTaskOptionError("seconds", seconds, "must not be negative")
+        if not is_number(seconds) or seconds < 0:
+            rule = "must not be negative, and a number of seconds"
+            raise InvalidTaskOptionError("seconds", seconds, rule)
         store, before = await self._store(), time.time() - seconds
         which = RunFilter(status=RunStatus.FAILED, tag=self.queue, until=before)
         removed, cursor = 0, None
@@ -194,7 +199,7 @@ class DLQManager:
             run = await store.get(event.run_id, steps=False)
             if run is None or (self.queue is not None and self.queue not in run.tags):
                 return
-            letter = await letter_of(store, run)
+            (letter,) = await letters_of(store, [run])
             if letter is not None:
                 await call_hook(listener, letter)
 
@@ -284,8 +289,12 @@ class DLQManager:
             raise InvalidTaskOptionError(
                 "tag", tag, f"cannot be combined with queue={self.queue!r}; leave out one of them"
             )
-        for name in ("since", "until"):
-            at = filters[name]
-            if at is not None and getattr(at, "tzinfo", None) is None:
-                raise InvalidTaskOptionError(name, at, "must be a datetime with a time zone")
+        for name, given in {"tag": tag, **filters}.items():
+            if given is None:
+                continue
+            if name not in ("since", "until"):
+                if not isinstance(given, str):
+                    raise InvalidTaskOptionError(name, given, "must be text")
+            elif getattr(given, "tzinfo", None) is None:
+                raise InvalidTaskOptionError(name, given, "must be a datetime with a time zone")
         return LetterFilter(tag=tag or self.queue, **filters)

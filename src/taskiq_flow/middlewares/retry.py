@@ -23,8 +23,14 @@ from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.defaults import default_retries
 from taskiq_flow.engine.invoke import StepMessage
 from taskiq_flow.engine.sender import STEP_TASK
-from taskiq_flow.exceptions import AbortPipeline, ConfigurationError, StoreError
+from taskiq_flow.exceptions import (
+    AbortPipeline,
+    ConfigurationError,
+    InvalidTaskOptionError,
+    StoreError,
+)
 from taskiq_flow.middlewares.dead_letters import DLQManager
+from taskiq_flow.model.numbers import check_count, is_count
 from taskiq_flow.model.retry import NamedTask, RetryPolicy, backoff_pause
 
 __all__ = [
@@ -71,7 +77,7 @@ class RetryMiddleware(TaskiqMiddleware):
         super().__init__()
         self.policy = check_retry(
             RetryPolicy(
-                max_attempts=max_retries + 1,
+                max_attempts=_tries(max_retries),
                 delay=delay,
                 backoff=backoff,
                 max_delay=max_delay,
@@ -155,6 +161,20 @@ def calculate_exponential_backoff_delay(
     jitter: bool = True,
     max_delay: float = 300.0,
 ) -> float:
-    """Seconds to wait after the failed try ``attempt`` (from 1), as a `RetryPolicy` has it."""
+    """Seconds to wait after the failed try ``attempt`` (from 1), as a `RetryPolicy` has it.
+
+    Raises:
+        InvalidTaskOptionError: One of the numbers is none, or makes no sense.
+    """
+    check_count("attempt", attempt, least=0)
+    check_retry(RetryPolicy(delay=base_delay, backoff=backoff, max_delay=max_delay, jitter=jitter))
     pause = backoff_pause(attempt, base_delay, backoff, max_delay)
     return pause * (1 + 0.25 * _random.random()) if jitter else pause
+
+
+def _tries(max_retries: int) -> int:
+    if not is_count(max_retries, 0):
+        raise InvalidTaskOptionError(
+            "max_retries", max_retries, "must be a whole number, 0 or more"
+        )
+    return max_retries + 1

@@ -10,6 +10,7 @@ from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
 from taskiq_flow.codec import encode
 from taskiq_flow.exceptions import ConfigurationError, StorageUseError
+from taskiq_flow.model.numbers import is_number
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.memory import InMemoryStorageAdapter
 from taskiq_flow.storage.rules import check_ttl
@@ -38,8 +39,9 @@ class StorageMiddleware(TaskiqMiddleware):
         timeout_seconds: float = 2.0,
     ) -> None:
         super().__init__()
-        if not timeout_seconds > 0:
-            raise StorageUseError("timeout_seconds", timeout_seconds, "must be positive")
+        if not (is_number(timeout_seconds) and timeout_seconds > 0):
+            rule = "must be a positive number of seconds"
+            raise StorageUseError("timeout_seconds", timeout_seconds, rule)
         self.storage = InMemoryStorageAdapter() if storage is None else storage
         self.enabled = enabled
         self.ttl_seconds = check_ttl("ttl_seconds", ttl_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
 
@@ -86,7 +86,7 @@ def names_of(kinds: ExceptionKinds) -> tuple[str, ...]:
     Raises:
         InvalidTaskOptionError: One of them is neither a type nor a name.
     """
-    many = (kinds,) if isinstance(kinds, (type, str)) else tuple(kinds)
+    many = (kinds,) if isinstance(kinds, str) or not isinstance(kinds, Iterable) else tuple(kinds)
     for kind in cast("Sequence[object]", many):
         if not isinstance(kind, (type, str)):
             raise InvalidTaskOptionError(

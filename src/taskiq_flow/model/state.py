@@ -54,6 +54,20 @@ class SlotState:
     note: str | None = None
 
 
+class OpenSlot(NamedTuple):
+    """A slot that is not done, as it is looked at: see `SlotState`."""
+
+    step: int
+    slot: int
+    status: SlotStatus
+    due: float | None
+    ready_at: float
+    started_at: float | None
+    token: str | None
+    lost: int
+    kicks: int
+
+
 @dataclass(slots=True)
 class StepState:
     """A step of one run. ``waiting_for`` counts down to 0; ``cursor`` walks over the items."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -59,8 +60,8 @@ class Audit:
         Raises:
             OperationError: No page has given this cursor.
         """
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            raise OperationError(f"{cursor[:40]!r} is not the cursor of a page of the audit.")
+        if cursor is not None and re.fullmatch(r"[0-9]{1,18}", shown := str(cursor)) is None:
+            raise OperationError(f"{shown[:40]!r} is not the cursor of a page of the audit.")
         newest = await self._newest() if cursor is None else int(cursor) - 1
         count = max(1, min(limit, PAGE_MOST))
         numbers = range(newest, max(0, newest - count), -1)
@@ -127,4 +128,4 @@ def _entry(stored: Mapping[str, Any]) -> AuditEntry:
 
 def _line(text: str) -> str:
     """Text as one line of a log: an actor or a target cannot write lines of its own."""
-    return text[:TEXT_MOST].encode("unicode_escape", "backslashreplace").decode()
+    return str(text)[:TEXT_MOST].encode("unicode_escape", "backslashreplace").decode()

@@ -110,9 +110,10 @@ class FeedHub:
         """
         scheme = self.store.url.partition("://")[0].lower().partition("+")[0]
         shape = _SHAPES.get(_SAME.get(scheme, scheme))
-        if len(position) > 8_000 or (shape is not None and shape.fullmatch(position) is None):
+        shown = str(position)[:8_000]
+        if shown != position or (shape is not None and shape.fullmatch(position) is None):
             raise OperationError(
-                f"{position[:60]!r} is no position of this feed; leave it out to begin now."
+                f"{shown[:60]!r} is no position of this feed; leave it out to begin now."
             )
         return position
 

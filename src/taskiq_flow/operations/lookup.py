@@ -14,6 +14,7 @@ from taskiq_flow.exceptions import (
     OperationError,
     RunNotFoundError,
 )
+from taskiq_flow.model.numbers import is_count
 from taskiq_flow.model.records import EventRecord, RunFilter, RunSnapshot
 from taskiq_flow.operations.models import EventView
 from taskiq_flow.stores.base import RunStore
@@ -46,8 +47,8 @@ class Lookup:
             RunNotFoundError: There is none.
             AmbiguousRunError: The end of an id fits several.
         """
-        if not ref or len(ref) > REF_MOST or not ref.isprintable():
-            raise RunNotFoundError(ref[:REF_MOST])
+        if not isinstance(ref, str) or not 1 <= len(ref) <= REF_MOST or not ref.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RunNotFoundError(str(ref)[:REF_MOST])
         found = await self.store.get(ref, steps=steps)
         if found is None:
             run_id = await self.store.find(ref) or await self._by_ending(ref)
@@ -109,6 +110,6 @@ def checked_limit(limit: int, most: int) -> int:
     Raises:
         OperationError: It is below 1 or too high.
     """
-    if not 1 <= limit <= most:
-        raise OperationError(f"limit={limit} must be between 1 and {most}.")
+    if not is_count(limit) or limit > most:
+        raise OperationError(f"limit={limit!r} must be a whole number between 1 and {most}.")
     return limit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus, StepTotal
 from taskiq_flow.operations.models import (
@@ -22,16 +23,18 @@ SAMPLED_RUNS = 200
 SHOWN_RUNS = 10
 SHOWN_FIGURES = 10
 BUCKETS_MOST = 200
+END_OF_TIME = float(1 << 53)
 
 
-async def counts_by_status(store: RunStore) -> dict[RunStatus, int]:
-    """How many runs there are of each status."""
-    counts = await asyncio.gather(*(store.count_runs(RunFilter(status=one)) for one in RunStatus))
-    return dict(zip(RunStatus, counts, strict=True))
+class _Ends(NamedTuple):
+    """How many runs ended how: in each stretch of some hours, and ever."""
+
+    buckets: tuple[Bucket, ...]
+    ever: Mapping[RunStatus, int]
 
 
-async def ended_by_time(store: RunStore, *, hours: float, buckets: int) -> tuple[Bucket, ...]:
-    """How many runs ended how in each stretch of the last hours.
+async def _ends(store: RunStore, *, hours: float, buckets: int) -> _Ends:
+    """Count what has ended, each run once.
 
     Stretches begin at multiples of their width, so that a chart does not flicker.
     """
@@ -39,8 +42,12 @@ async def ended_by_time(store: RunStore, *, hours: float, buckets: int) -> tuple
     width = max(1.0, hours * 3600 / count)
     until = (datetime.now(UTC).timestamp() // width + 1) * width
     since = until - width * count
-    found = await store.count_ended(since=since, until=until, buckets=count)
-    return tuple(
+    shown, before, behind = await asyncio.gather(
+        store.count_ended(since=since, until=until, buckets=count),
+        store.count_ended(since=0.0, until=since, buckets=1),
+        store.count_ended(since=until, until=END_OF_TIME, buckets=1),
+    )
+    stretches = tuple(
         Bucket(
             datetime.fromtimestamp(since + number * width, UTC),
             datetime.fromtimestamp(since + (number + 1) * width, UTC),
@@ -48,8 +55,18 @@ async def ended_by_time(store: RunStore, *, hours: float, buckets: int) -> tuple
             ended.get(RunStatus.FAILED, 0),
             ended.get(RunStatus.CANCELLED, 0),
         )
-        for number, ended in enumerate(found)
+        for number, ended in enumerate(shown)
     )
+    counted = [*before, *shown, *behind]
+    final = [status for status in RunStatus if status.is_final]
+    return _Ends(stretches, {one: sum(ends.get(one, 0) for ends in counted) for one in final})
+
+
+async def _open_counts(store: RunStore) -> dict[RunStatus, int]:
+    """How many runs there are of each status that is not the last."""
+    statuses = [status for status in RunStatus if not status.is_final]
+    counts = await asyncio.gather(*(store.count_runs(RunFilter(status=one)) for one in statuses))
+    return dict(zip(statuses, counts, strict=True))
 
 
 async def step_figures(store: RunStore) -> tuple[StepFigure, ...]:
@@ -62,14 +79,15 @@ async def make_overview(
 ) -> Overview:
     """Put together what goes on and what is wrong."""
     # Side by side: while a server counts, this process reads the rest.
-    (running, failed), counts, ended, figures, workers, queues = await asyncio.gather(
+    (running, failed), counts, ends, figures, workers, queues = await asyncio.gather(
         _newest(store, RunStatus.RUNNING, RunStatus.FAILED),
-        counts_by_status(store),
-        ended_by_time(store, hours=hours, buckets=buckets),
+        _open_counts(store),
+        _ends(store, hours=hours, buckets=buckets),
         step_figures(store),
         worker_views(store),
         queue_views(store, previewer),
     )
+    counts |= ends.ever
     slowest = sorted((f for f in figures if f.count), key=lambda f: f.mean_ms, reverse=True)
     failing = [figure for figure in figures if figure.failed or figure.retries]
     failing.sort(key=lambda figure: (figure.failed, figure.retries), reverse=True)
@@ -78,7 +96,7 @@ async def make_overview(
         counts=counts,
         running=_page(running.runs, running.cursor, counts[RunStatus.RUNNING], previewer),
         failed=_page(failed.runs, failed.cursor, counts[RunStatus.FAILED], previewer),
-        buckets=ended,
+        buckets=ends.buckets,
         slowest=tuple(slowest[:SHOWN_FIGURES]),
         most_failing=tuple(failing[:SHOWN_FIGURES]),
         sampled=SAMPLED_RUNS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from taskiq_flow.engine.children import child_tag
 from taskiq_flow.engine.forks import retry_id
 from taskiq_flow.engine.results import RunResults, step_name
+from taskiq_flow.engine.standing import look_into, why_stuck
 from taskiq_flow.engine.step_log import LogLine
 from taskiq_flow.exceptions import OperationError, UnknownStepError
 from taskiq_flow.model.records import EventRecord, RunSnapshot
@@ -40,6 +41,7 @@ from taskiq_flow.operations.models import (
     RunQuery,
     RunSummary,
     ScheduleView,
+    StandingView,
     StepDetail,
     TaskView,
     Timeline,
@@ -51,11 +53,12 @@ from taskiq_flow.operations.runs import (
     links_of,
     possible_actions,
     run_summary,
+    standing_view,
     step_details,
 )
 from taskiq_flow.operations.schedules import schedule_view
 from taskiq_flow.operations.scope import Scope
-from taskiq_flow.operations.serving import LOCAL, queue_views, task_views, worker_views
+from taskiq_flow.operations.serving import queue_views, task_views, worker_views
 from taskiq_flow.operations.timeline import EVENTS_MOST, run_timeline
 from taskiq_flow.operations.values import ValueReader
 from taskiq_flow.plan import Plan
@@ -127,9 +130,8 @@ class Reads:
         """A run with its steps, values and error."""
         scope = self.scope
         run, plan = await self._whole(ref)
-        workers = [] if run.status.is_final else await scope.store.workers()
-        served = {queue for worker in workers for queue in worker.queues}
-        steps = step_details(run, plan, scope.previewer, served=self._served(run, served))
+        standing = await look_into(scope.store, run, plan)
+        steps = step_details(run, plan, scope.previewer, standing=standing)
         values = await ValueReader(scope.store, run, plan, scope.previewer).all()
         retry_of, fork_of = links_of(run)
         again = await scope.store.get(retry_id(run), steps=False) if run.status.is_final else None
@@ -146,7 +148,8 @@ class Reads:
                 run.error, None if failed is None else plan.steps[failed], "error"
             ),
             failed_step=step_name(plan, failed),
-            note=next((s.note for s in steps if s.note and s.note.startswith("no live")), None),
+            note=why_stuck(standing),
+            standing=tuple(standing_view(each, plan) for each in standing),
             retry_of=retry_of,
             fork_of=fork_of,
             retried_as=None if again is None else again.run_id,
@@ -154,6 +157,12 @@ class Reads:
             can=possible_actions(run, steps),
             waits_for=awaited_events(steps),
         )
+
+    async def standing(self, ref: str) -> tuple[StandingView, ...]:
+        """Why steps of a run have not ended, trouble first; nothing of one that has."""
+        run, plan = await self._whole(ref)
+        found = await look_into(self.scope.store, run, plan)
+        return tuple(standing_view(each, plan) for each in found)
 
     async def children(self, ref: str, *, limit: int = 50, cursor: str | None = None) -> RunPage:
         """The runs that steps of this one have started."""
@@ -164,6 +173,15 @@ class Reads:
         """The plan of a run with the state of its steps; draw it with ``render_svg(graph)``."""
         run, plan = await self._whole(ref)
         return run_graph(run, plan, step_details(run, plan, self.scope.previewer))
+
+    async def graphs(self, run_ids: Sequence[str]) -> dict[str, RunGraph]:
+        """The graphs of several runs, read at once and by id; without runs that are gone."""
+        found = await RunResults(self.scope.store).with_plans(run_ids)
+        previewer = self.scope.previewer
+        return {
+            run.run_id: run_graph(run, plan, step_details(run, plan, previewer))
+            for run, plan in found
+        }
 
     async def timeline(self, ref: str) -> Timeline:
         """What happened when: attempts, pauses, lost leases."""
@@ -369,10 +387,6 @@ class Reads:
         if detail is None:
             raise UnknownStepError(name[:200], [step.name for step in steps[:100]])
         return run, plan, detail
-
-    def _served(self, run: RunSnapshot, served: set[str]) -> set[str] | None:
-        """The queues that are served; that of brokers in memory by whoever has started the run."""
-        return None if run.status.is_final else {*served, LOCAL}
 
     def _line(self, stored: bytes) -> LogLineView:
         line = LogLine.read(stored)

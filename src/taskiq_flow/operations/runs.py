@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from taskiq_flow.engine.forks import FORK_OF, RETRY_OF
+from taskiq_flow.engine.forks import FORK_OF, RETRY_OF, facts_of
+from taskiq_flow.engine.standing import Cause, Standing
 from taskiq_flow.engine.status import moment
 from taskiq_flow.model.records import (
     RunSnapshot,
@@ -16,12 +16,15 @@ from taskiq_flow.model.records import (
     StepSnapshot,
     StepStatus,
 )
-from taskiq_flow.operations.models import RunSummary, StepDetail
+from taskiq_flow.operations.models import RunSummary, StandingView, StepDetail
 from taskiq_flow.operations.previews import Previewer
 from taskiq_flow.plan import Plan, PlanStep
 
 LINE = 300
 """So many characters of an error stand in a list."""
+
+STEPS_NAMED = 20
+"""So many of the steps that share a reason are named with it."""
 
 
 def run_summary(run: RunSnapshot, previewer: Previewer) -> RunSummary:
@@ -51,12 +54,17 @@ def run_summary(run: RunSnapshot, previewer: Previewer) -> RunSummary:
 
 
 def step_details(
-    run: RunSnapshot, plan: Plan, previewer: Previewer, *, served: Iterable[str] | None = None
+    run: RunSnapshot, plan: Plan, previewer: Previewer, *, standing: Iterable[Standing] = ()
 ) -> tuple[StepDetail, ...]:
-    """Describe all steps of a plan; ``served`` are the queues that live workers serve."""
+    """Describe all steps of a plan; ``standing`` says why some have not ended."""
     known = {step.index: step for step in run.steps}
     statuses = {index: _status(run, plan, known, index) for index in range(len(plan.steps))}
-    queues = None if served is None else frozenset(served)
+    reasons = {
+        step: each.text
+        for each in standing
+        if each.cause not in (Cause.WORKS, Cause.OFFERED)
+        for step in each.steps
+    }
     links = links_of(run)
     is_made_of_another = any(links)
     return tuple(
@@ -66,21 +74,31 @@ def step_details(
             known.get(index),
             statuses,
             previewer,
-            queues,
+            reasons.get(index),
             is_made_of_another=is_made_of_another,
         )
         for index in range(len(plan.steps))
     )
 
 
+def standing_view(standing: Standing, plan: Plan) -> StandingView:
+    """Why steps have not ended, with their names."""
+    return StandingView(
+        cause=standing.cause,
+        text=standing.text,
+        advice=standing.advice,
+        since=moment(standing.since),
+        until=moment(standing.until),
+        steps=tuple(plan.steps[step].name for step in standing.steps[:STEPS_NAMED]),
+        count=len(standing.steps),
+        is_trouble=standing.cause.is_trouble,
+    )
+
+
 def links_of(run: RunSnapshot) -> tuple[str | None, str | None]:
     """The runs that this one is a retry and a fork of."""
-    try:
-        stored: Any = json.loads(run.meta) if run.meta else {}
-    except ValueError:
-        return None, None
-    meta = cast("dict[str, Any]", stored) if isinstance(stored, dict) else {}
-    return meta.get(RETRY_OF), meta.get(FORK_OF)
+    facts = facts_of(run)
+    return facts.get(RETRY_OF), facts.get(FORK_OF)
 
 
 def awaited_events(steps: Iterable[StepDetail]) -> tuple[str, ...]:
@@ -137,7 +155,7 @@ def _detail(
     known: StepSnapshot | None,
     statuses: Mapping[int, StepStatus],
     previewer: Previewer,
-    served: frozenset[str] | None,
+    reason: str | None,
     *,
     is_made_of_another: bool,
 ) -> StepDetail:
@@ -171,7 +189,7 @@ def _detail(
         event=step.event,
         timeout_seconds=step.timeout if step.event is None else step.delay_seconds,
         error=previewer.step_error(known, step),
-        note=_note(plan, step, status, statuses, served),
+        note=reason or _note(plan, step, status, statuses),
         is_builtin=step.builtin is not None,
         is_map=step.map is not None,
         **facts,
@@ -183,16 +201,16 @@ def _note(
     step: PlanStep,
     status: StepStatus,
     statuses: Mapping[int, StepStatus],
-    served: frozenset[str] | None,
 ) -> str | None:
     """Why a step stands still, or did not run."""
     match status:
         case StepStatus.READY if step.kind is StepKind.EVENT:
             return f"waits for the event {step.event!r}"
         case StepStatus.READY if step.kind is StepKind.TIMER:
-            return f"waits {step.delay_seconds:g} s"
-        case StepStatus.READY if served is not None and step.queue not in served:
-            return f"no live worker serves queue {shown_queue(step.queue)}"
+            seconds = step.delay_seconds or 0.0
+            return (
+                f"sleeps {timedelta(seconds=round(seconds)) if seconds > 99 else f'{seconds:g} s'}"
+            )
         case StepStatus.WAITING:
             needs = [plan.steps[one].name for one in step.after if not statuses[one].is_final]
             return f"needs {_few(needs)}" if needs else None

@@ -102,12 +102,14 @@ class Scope:
         )
 
     async def send(self, ready: Iterable[Ready]) -> str | None:
-        """Send what is ready; without a broker say what happens instead."""
+        """Send what is ready and of this broker; of the rest say what happens instead.
+
+        Whoever looks at a store may see runs of other brokers there, and of applications.
+        """
         slots = list(ready)
-        if self.sender is not None:
-            unsent = await self.sender.send(slots)
-            return LATER if unsent else None
-        return LATER if slots else None
+        own = [] if self.sender is None else list(filter(self.sender.serves, slots))
+        unsent = await self.sender.send(own) if self.sender is not None and own else ()
+        return LATER if unsent or len(own) < len(slots) else None
 
     async def cancelled(self, run: RunSnapshot) -> None:
         """Do what the end of a cancelled run leaves to do; without an engine the workers do it."""
@@ -125,8 +127,8 @@ class Scope:
 
 
 LATER = (
-    "No message could be sent from here: the workers find it when they look for what is due, "
-    "within some seconds."
+    "No message could be sent from here: the workers, or the application that it is a task of, "
+    "find it when they look for what is due, within some seconds."
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from taskiq_flow.engine.results import RunResults
-from taskiq_flow.exceptions import RunNotFoundError
+from taskiq_flow.engine.standing import nobody_serves
 from taskiq_flow.model.records import (
     RunFilter,
     RunSnapshot,
@@ -21,8 +20,7 @@ from taskiq_flow.model.records import (
 )
 from taskiq_flow.operations.models import QueueView, StepDetail, StepFigure, TaskView, WorkerView
 from taskiq_flow.operations.previews import Previewer
-from taskiq_flow.operations.runs import shown_queue, step_details
-from taskiq_flow.plan import Plan
+from taskiq_flow.operations.runs import step_details
 from taskiq_flow.stores.base import RunStore
 
 OPEN_RUNS = 16
@@ -30,9 +28,6 @@ OPEN_RUNS = 16
 
 STEPS_MOST = 5_000
 """No further run is looked into when the runs so far had this many steps."""
-
-LOCAL = "local"
-"""The queue of brokers in memory: whoever starts a run there runs it, and is no worker."""
 
 
 async def worker_views(store: RunStore) -> tuple[WorkerView, ...]:
@@ -90,20 +85,10 @@ async def _count_steps(store: RunStore, previewer: Previewer) -> tuple[Mapping[s
                 is_exact = False
                 break
             chosen.append(run.run_id)
-    for found in await asyncio.gather(*(_whole(store, run_id) for run_id in chosen)):
-        if found is not None:
-            run, plan = found
-            queues = [step.queue for step in plan.steps]
-            _add(counts, run, queues, step_details(run, plan, previewer))
+    for run, plan in await RunResults(store).with_plans(chosen):
+        queues = [step.queue for step in plan.steps]
+        _add(counts, run, queues, step_details(run, plan, previewer))
     return counts, is_exact
-
-
-async def _whole(store: RunStore, run_id: str) -> tuple[RunSnapshot, Plan] | None:
-    try:
-        run, plan = await store.get(run_id), await RunResults(store).plan(run_id)
-    except RunNotFoundError:
-        return None  # removed meanwhile
-    return None if run is None else (run, plan)
 
 
 def _add(
@@ -123,11 +108,8 @@ _COUNTED = frozenset({StepStatus.READY, StepStatus.RUNNING, StepStatus.RETRYING}
 def _queue(name: str, workers: Sequence[str], counts: _Counts, *, is_exact: bool) -> QueueView:
     waiting = counts.steps[StepStatus.READY] + counts.steps[StepStatus.RETRYING]
     note = None
-    if waiting and not workers and name != LOCAL:
-        note = (
-            f"no live worker serves queue {shown_queue(name)}; start one with `taskiq worker`, and "
-            f"check that PipelineMiddleware is on its broker with the same store and namespace"
-        )
+    if waiting and not workers:
+        note = "; ".join(nobody_serves(name))
     return QueueView(
         name=name,
         workers=tuple(workers),

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.numbers import is_count
 
 __all__ = ["max_parallel_tasks", "set_max_parallel_tasks"]
 
@@ -22,7 +23,7 @@ def set_max_parallel_tasks(most: int | None) -> None:
     Raises:
         InvalidTaskOptionError: It is not a whole number of 1 or more.
     """
-    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if most is not None and not is_count(most):
         rule = "must be a whole number, 1 or more, or None"
         raise InvalidTaskOptionError("max_parallel_tasks", most, rule)
     room.resize(most)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.numbers import check_count, is_number
 
 MEBIBYTE = 1024 * 1024
 
@@ -35,15 +36,27 @@ class ResourceAwareExecutor:
     def __post_init__(self) -> None:
         for option in ("max_cpu_percent", "max_memory_percent"):
             value = getattr(self, option)
-            _require(option, value, 0 < value <= 100, "must be above 0 and at most 100")
-        _require("min_parallel", self.min_parallel, self.min_parallel >= 1, "must be 1 or more")
+            good = is_number(value) and 0 < value <= 100
+            _require(option, value, good, "must be above 0 and at most 100")
+        check_count("min_parallel", self.min_parallel)
+        check_count("max_parallel", self.max_parallel)
         rule = f"must not be below min_parallel ({self.min_parallel})"
         _require("max_parallel", self.max_parallel, self.max_parallel >= self.min_parallel, rule)
 
     def get_optimal_parallelism(
         self, task_memory_estimate: float = 0.0, task_cpu_estimate: float = 1.0
     ) -> int:
-        """How many calls fit that take so many MiB and so many cores each."""
+        """How many calls fit that take so many MiB and so many cores each.
+
+        Raises:
+            InvalidTaskOptionError: One of them is no number.
+        """
+        given = {
+            "task_memory_estimate": task_memory_estimate,
+            "task_cpu_estimate": task_cpu_estimate,
+        }
+        for option, value in given.items():
+            _require(option, value, is_number(value), "must be a number")
         fits = float(self.max_parallel)
         if task_cpu_estimate > 0:
             cores = (os.cpu_count() or 1) * self.max_cpu_percent / 100

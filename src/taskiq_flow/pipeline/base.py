@@ -16,8 +16,8 @@ from taskiq_flow.compile import (
     Routing,
     Startable,
     check_retry,
-    positive,
 )
+from taskiq_flow.engine.host import check_broker
 from taskiq_flow.exceptions import InvalidTaskOptionError
 from taskiq_flow.hooks import HookManager
 from taskiq_flow.hooks.feed import HookFeed
@@ -47,8 +47,7 @@ class BasePipeline(Schedulable, Shown, Startable):
         timeout: float | None = None,
         pipeline_id: str | None = None,
     ) -> None:
-        positive("max_parallel", max_parallel)
-        positive("timeout", timeout)
+        check_broker(broker)
         self.broker = broker
         self.tracking: PipelineTrackingManager | None = None
         self.hooks: HookManager | None = None
@@ -104,7 +103,6 @@ class BasePipeline(Schedulable, Shown, Startable):
 
     def with_timeout(self, seconds: float | None) -> Self:
         """Fail a run that is still going after so many seconds; its running steps are cancelled."""
-        positive("timeout", seconds)
         self._options = replace(self._options, timeout_seconds=seconds)
         return self
 
@@ -223,6 +221,9 @@ class BasePipeline(Schedulable, Shown, Startable):
         """
         self.tracking = (manager or PipelineTrackingManager()) if enabled else None
         if self.tracking is not None:
+            if not isinstance(self.tracking, PipelineTrackingManager):  # pyright: ignore[reportUnnecessaryIsInstance]
+                rule = "must be a PipelineTrackingManager"
+                raise InvalidTaskOptionError("tracking", manager, rule)
             self.tracking.attach(self.broker)
         return self
 

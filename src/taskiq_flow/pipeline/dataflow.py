@@ -23,12 +23,12 @@ from taskiq_flow.compile import (
     constant,
     encode_items,
     plan_view,
-    positive,
 )
 from taskiq_flow.dataflow import DAG
 from taskiq_flow.dataflow.signature import MISSING
 from taskiq_flow.exceptions import NoDagError
 from taskiq_flow.launch import check_graph, launch, use_on
+from taskiq_flow.model.numbers import check_count
 from taskiq_flow.pipeline.base import BasePipeline
 from taskiq_flow.pipeline.map_reduce import as_map_reduce
 from taskiq_flow.task import PipelineTask
@@ -135,7 +135,7 @@ class DataflowPipeline(BasePipeline):
         where nothing is said). They go to the first parameter, or to ``param_name``; the others
         receive the data of their names, or what ``kwargs`` bind to them.
         """
-        positive("max_parallel", max_parallel)
+        check_count("max_parallel", max_parallel)
         use = use_on(self.broker, task, (), kwargs, param_name=param_name)
         named = "items" if items is None else items
         taken = named if isinstance(named, str) else encode_items(use.name, named)
@@ -271,7 +271,7 @@ class DataflowPipeline(BasePipeline):
         **kwargs: Any,
     ) -> list[Any]:
         """Call a task with every combination of parameter values; the last one varies fastest."""
-        positive("max_parallel", max_parallel)
+        check_count("max_parallel", max_parallel)
         use = use_on(self.broker, task, (), kwargs)
         over = MapOver.sweep(use.name, param_values, max_parallel)
         return await self._run_to([GraphUse(use, output, over)], output, {})

@@ -28,10 +28,10 @@ from taskiq_flow.compile import (
     compile_chain,
     encode_items,
     plan_view,
-    positive,
 )
 from taskiq_flow.exceptions import EmptyPipelineError, InvalidTaskOptionError
 from taskiq_flow.launch import launch
+from taskiq_flow.model.numbers import check_count
 from taskiq_flow.pipeline.steps import ChainSteps
 from taskiq_flow.plan import MapMode
 from taskiq_flow.task import PipelineTask
@@ -339,5 +339,5 @@ def _taken(use: Use, items: Iterable[Any] | None) -> list[bytes] | None:
 
 
 def _checked(max_parallel: int | None) -> int | None:
-    positive("max_parallel", max_parallel)
+    check_count("max_parallel", max_parallel)
     return max_parallel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast, overload
@@ -25,7 +24,6 @@ from taskiq_flow.compile import (
     WaitFor,
     case_keys,
     constant,
-    positive,
 )
 from taskiq_flow.conditions import Condition, ValueAt
 from taskiq_flow.dataflow.signature import MISSING
@@ -37,6 +35,7 @@ from taskiq_flow.exceptions import (
 )
 from taskiq_flow.launch import use_on
 from taskiq_flow.model.names import check_name
+from taskiq_flow.model.numbers import check_seconds
 from taskiq_flow.pipeline.base import BasePipeline
 
 if TYPE_CHECKING:
@@ -233,7 +232,5 @@ class ChainSteps(BasePipeline):
 
 
 def _duration(option: str, seconds: float) -> float:
-    positive(option, seconds)
-    if not math.isfinite(seconds):
-        raise InvalidTaskOptionError(option, seconds, "must be a number of seconds")
+    check_seconds(option, seconds)
     return float(seconds)

@@ -10,6 +10,7 @@ from taskiq.depends.progress_tracker import (  # pyright: ignore[reportMissingTy
 )
 
 from taskiq_flow.exceptions import ResultNotFoundError, ResultOptionError
+from taskiq_flow.model.numbers import is_count
 from taskiq_flow.progress import TaskProgress
 from taskiq_flow.result_backends.base import AsyncResultBackend
 
@@ -27,7 +28,7 @@ class InmemoryResultBackend(AsyncResultBackend[T]):
     """
 
     def __init__(self, max_stored_results: int = 100) -> None:
-        if max_stored_results != -1 and max_stored_results < 1:
+        if max_stored_results != -1 and not is_count(max_stored_results):
             rule = "must be at least 1, or -1 for no limit"
             raise ResultOptionError("max_stored_results", max_stored_results, rule)
         self.max_stored_results = max_stored_results

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from abc import abstractmethod
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -25,13 +24,13 @@ from taskiq_flow.exceptions import (
     StepFailedError,
     UnserializableValueError,
 )
+from taskiq_flow.model.numbers import LONGEST_SECONDS, is_count, is_number
 from taskiq_flow.progress import TaskProgress
 from taskiq_flow.result_backends.base import AsyncResultBackend
 
 logger = logging.getLogger("taskiq_flow.result_backends")
 
 WEEK_SECONDS = 7 * 24 * 3600.0
-LONGEST_SECONDS = 100 * 366 * 24 * 3600.0
 
 T = TypeVar("T")
 
@@ -64,11 +63,11 @@ class StoredResultBackend(AsyncResultBackend[T]):
         serializer: TaskiqSerializer | None = None,
     ) -> None:
         seconds = 1.0 if ttl_seconds is None else ttl_seconds
-        if not (math.isfinite(seconds) and 0.001 <= seconds <= LONGEST_SECONDS):
+        if not (is_number(seconds) and 0.001 <= seconds <= LONGEST_SECONDS):
             rule = "must be between a millisecond and a hundred years, or None"
             raise ResultOptionError("ttl_seconds", ttl_seconds, rule)
-        if limit < 1:
-            raise ResultOptionError("limit", limit, "must be at least 1 byte")
+        if not is_count(limit):
+            raise ResultOptionError("limit", limit, "must be at least 1 byte, a whole number")
         self.ttl_seconds, self.limit, self.serializer = ttl_seconds, limit, serializer
 
     @abstractmethod

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 from taskiq_flow.scheduling.triggers import Trigger, trigger_from_json, trigger_to_json
 
+ONCE_TAG = "once"
+"""Background tasks that are to run once, at a time, are no jobs: they are runs that begin with a
+timer, and are found by this tag."""
+
 
 class Overlap(StrEnum):
     """What becomes of a tick while the run of an earlier one is still going."""

@@ -17,6 +17,7 @@ from taskiq_flow.exceptions import ScheduleError
 from taskiq_flow.hooks.feed import HookFeed
 from taskiq_flow.launch import client_of
 from taskiq_flow.metrics.schedules import measure_schedules
+from taskiq_flow.model.numbers import is_number
 from taskiq_flow.observers.calling import call_hook
 from taskiq_flow.pipeline.base import BasePipeline
 from taskiq_flow.scheduling.drafting import Names, as_pipeline, draft_job, merge, retime, work_of
@@ -63,8 +64,8 @@ class PipelineScheduler(JobKeeper):
         clock: Callable[[], float] = time.time,
         poll_seconds: float = 1.0,
     ) -> None:
-        if not poll_seconds > 0:
-            raise ScheduleError("poll_seconds", poll_seconds, "must be more than 0")
+        if not (is_number(poll_seconds) and poll_seconds > 0):
+            raise ScheduleError("poll_seconds", poll_seconds, "must be a number of more than 0")
         self.broker, self.timezone = broker, zone_name(timezone)
         self._client = client_of(broker)
         places = {"store": store, "db_url": db_url, "job_store_url": job_store_url}

@@ -14,12 +14,10 @@ from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from taskiq_flow.exceptions import ScheduleError
+from taskiq_flow.model.numbers import LONGEST_SECONDS, is_number
 
 SHORTEST_SECONDS: Final = 0.1
 """The shortest interval: a tick takes a few calls to the store."""
-
-LONGEST_SECONDS: Final = 100 * 365 * 24 * 3600
-"""A hundred years; times that are further away no calendar of Python holds."""
 
 Zone: TypeAlias = str | tzinfo
 
@@ -178,7 +176,7 @@ def in_hours(hours: float) -> DateTrigger:
 
 
 def _soon(name: str, number: float, unit: int) -> DateTrigger:
-    if not 0 < number * unit <= LONGEST_SECONDS:
+    if not (is_number(number) and 0 < number * unit <= LONGEST_SECONDS):
         raise ScheduleError(name, number, "must be more than 0, and at most a hundred years")
     return DateTrigger(round(time.time() + number * unit, 3))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskiq_flow.exceptions import MissingExtraError, NotAuthenticatedError, SecurityOptionError
+from taskiq_flow.model.numbers import LONGEST_SECONDS, is_number
 from taskiq_flow.security.identity import Identity, Role, highest_role, read_pipelines, read_role
 
 try:
@@ -55,8 +56,13 @@ class TokenAuthProvider:
         """Make a token for somebody.
 
         Raises:
-            SecurityOptionError: There is no such role.
+            SecurityOptionError: There is no such role, the name is no text, or the time no number.
         """
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SecurityOptionError("name", name, "must be text")
+        if not is_number(expires_seconds) or abs(expires_seconds) > LONGEST_SECONDS:
+            rule = "must be a number of seconds, up to a hundred years"
+            raise SecurityOptionError("expires_seconds", expires_seconds, rule)
         now = time.time()
         claims: dict[str, Any] = {
             "sub": name,

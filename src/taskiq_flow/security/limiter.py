@@ -30,7 +30,7 @@ class Rate:
         Raises:
             SecurityOptionError: It is nothing like that.
         """
-        found = _RATE.fullmatch(text.strip().lower())
+        found = _RATE.fullmatch(str(text).strip().lower())
         if found is None or int(found[1]) < 1 or found[2] == "0":
             raise SecurityOptionError(where, text, "must be like '100/minute' or '5 per second'")
         return cls(int(found[1]), _SECONDS[found[3]] * int(found[2] or 1))

@@ -16,6 +16,7 @@ from taskiq_flow.exceptions import (
     SecurityOptionError,
     TooManyAttemptsError,
 )
+from taskiq_flow.model.numbers import LONGEST_SECONDS, is_number
 from taskiq_flow.security.credentials import ApiKeys, User, Users
 from taskiq_flow.security.identity import Identity, Role
 from taskiq_flow.security.limiter import Limiter, Rate
@@ -108,10 +109,11 @@ class Security:
         self.is_token_made = enabled and token is None and not has_way
         if self.is_token_made:
             self.token = secrets.token_urlsafe(24)
-        if token is not None and len(token) < 8:
-            raise SecurityOptionError("token", "…", "must have at least 8 characters")
-        if secret_key is not None and len(secret_key) < 16:
-            raise SecurityOptionError("secret_key", "…", "must have at least 16 characters")
+        _check_secret("token", token, 8)
+        _check_secret("secret_key", secret_key, 16)
+        if not is_number(session_seconds) or session_seconds > LONGEST_SECONDS:
+            rule = "must be a number of seconds, up to a hundred years"
+            raise SecurityOptionError("session_seconds", session_seconds, rule)
         key = secrets.token_bytes(32) if secret_key is None else secret_key.encode()
         self.sessions = Sessions(key, session_seconds, revocations)
         self.allowed_origins = frozenset(one.rstrip("/").lower() for one in allowed_origins)
@@ -325,3 +327,9 @@ def _check_provider(config: TaskiqFlowConfig) -> None:
 
 def _secret(value: Any) -> str | None:
     return None if value is None else value.get_secret_value()
+
+
+def _check_secret(name: str, secret: object, least: int) -> None:
+    if secret is not None and not (isinstance(secret, str) and len(secret) >= least):
+        rule = f"must be text of at least {least} characters"
+        raise SecurityOptionError(name, "…", rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
+from taskiq_flow.model.state import OpenSlot
 from taskiq_flow.model.transitions import Pace
 
 FORMAT_VERSION = "1"
@@ -210,6 +212,27 @@ class RunStore(ABC):
     async def get(self, run_id: str, *, steps: bool = True) -> RunSnapshot | None:
         """A run as it stands, with its started steps unless not wanted."""
 
+    async def get_all(
+        self, run_ids: Sequence[str], *, steps: bool = True
+    ) -> list[tuple[RunSnapshot, bytes]]:
+        """These runs, like `get`, each with its plan; without those that are gone.
+
+        A run that goes on meanwhile may show steps that are further than it is.
+        """
+        found = await asyncio.gather(*(self._with_plan(run_id, steps) for run_id in run_ids))
+        return [one for one in found if one is not None]
+
+    async def _with_plan(self, run_id: str, steps: bool) -> tuple[RunSnapshot, bytes] | None:
+        run = await self.get(run_id, steps=steps)
+        plan = None if run is None else await self.plan(run_id)
+        return None if run is None or plan is None else (run, plan)
+
+    @abstractmethod
+    async def open_slots(
+        self, run_id: str, steps: Sequence[int], *, limit: int = 200
+    ) -> list[OpenSlot]:
+        """Slots of these steps that are not done, in order; none of a run that has ended."""
+
     @abstractmethod
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         """How a run ended and these values, in one call; None while it goes on.
@@ -220,7 +243,7 @@ class RunStore(ABC):
 
     @abstractmethod
     async def find(self, key: str) -> str | None:
-        """The id of the latest run of a key."""
+        """The id of the latest run of a key; once that is deleted, an older one or None."""
 
     @abstractmethod
     async def plan(self, run_id: str) -> bytes | None:

@@ -47,10 +47,10 @@ def make_store(url: str, options: StoreOptions | None = None) -> RunStore:
         StoreUrlError: The URL names no kind of store.
         MissingExtraError: The packages of that kind are not installed.
     """
-    scheme = url.partition("://")[0].lower()
+    scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
     if scheme == "memory":
         return MemoryRunStore(options)
-    if "://" not in url or scheme not in _KINDS:
+    if scheme not in _KINDS or "://" not in url:
         raise StoreUrlError(url)
     module, name = _KINDS[scheme]
     # The names come from the closed table above, never from stored data.

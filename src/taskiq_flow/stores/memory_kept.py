@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from taskiq_flow.events import EventType
@@ -29,7 +30,15 @@ from taskiq_flow.model.records import (
     WorkerRecord,
     bound_items_key,
 )
-from taskiq_flow.model.state import Claim, Effects, RunState, SlotStatus, new_dict, new_list
+from taskiq_flow.model.state import (
+    Claim,
+    Effects,
+    OpenSlot,
+    RunState,
+    SlotStatus,
+    new_dict,
+    new_list,
+)
 from taskiq_flow.stores.base import EndListener
 from taskiq_flow.stores.memory_listing import Listing
 
@@ -140,6 +149,26 @@ class KeptRun:
             if step and step.out_length is not None and step.status is StepStatus.COMPLETED:
                 found[key] = SequenceValue(key, step.out_length)
         return found
+
+    def open_slots(self, steps: frozenset[int]) -> list[OpenSlot]:
+        """Slots of these steps that are not done, in order."""
+        if self.state.status.is_final:
+            return []
+        return [
+            OpenSlot(
+                step=at[0],
+                slot=at[1],
+                status=slot.status,
+                due=slot.due,
+                ready_at=slot.ready_at,
+                started_at=slot.started_at,
+                token=slot.token,
+                lost=slot.lost,
+                kicks=slot.kicks,
+            )
+            for at, slot in sorted(self.state.slots.items(), key=itemgetter(0))
+            if at[0] in steps and slot.status is not SlotStatus.DONE
+        ]
 
     def snapshot(self, *, steps: bool) -> RunSnapshot:
         state, new = self.state, self.new

@@ -18,6 +18,7 @@ from taskiq_flow.model.records import (
     Value,
     WorkerRecord,
 )
+from taskiq_flow.model.state import OpenSlot
 from taskiq_flow.stores.base import (
     Ending,
     EndListener,
@@ -77,6 +78,13 @@ class MemoryReads(RunStore):
         with self._data.lock:
             run = self._data.runs.get(run_id)
             return None if run is None else run.snapshot(steps=steps)
+
+    async def open_slots(
+        self, run_id: str, steps: Sequence[int], *, limit: int = 200
+    ) -> list[OpenSlot]:
+        with self._data.lock:
+            run = self._data.runs.get(run_id)
+            return [] if run is None else run.open_slots(frozenset(steps))[:limit]
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         with self._data.lock:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from taskiq_flow.exceptions import TrackingQueryError
 from taskiq_flow.model.names import is_name
-
-MOST: Final = 2**31 - 2
-"""Above all numbers of events and runs; one more still fits a column of 32 bits."""
+from taskiq_flow.model.numbers import MOST
 
 
 def cursor_after(created_at: float, key: object) -> str:

@@ -930,6 +930,26 @@ if op == 'get' then -- first and last step wanted
   return {snapshot(run), steps}
 end
 
+if op == 'slots' then -- so many at the most, steps…
+  local run, found, most = load(id), {}, tonumber(A[7])
+  if not run or FINAL[run.st.s] then return found end
+  for k = 8, #A do
+    local i, fields = tonumber(A[k]), {}
+    local d = call('HEXISTS', run.key, 'h' .. i) == 1 and peek(run, i)
+    local count = d and not FINAL[d.s] and max(1, min(head(run, i).slots or 1, d.length or 1)) or 0
+    for n = 0, count - 1 do fields[n + 1] = 'x' .. i .. '.' .. n end
+    for n, raw in ipairs(hmget(run.key, fields)) do
+      local x = raw and decode(raw)
+      if x and x.s ~= 'D' and #found < most then
+        found[#found + 1] = {i, n - 1, x.s, float(x.due) or false, float(x.ready),
+          float(x.started) or false, x.token or false, x.lost or 0, x.kicks or 0}
+      end
+    end
+    if #found >= most then break end
+  end
+  return found
+end
+
 if op == 'ending' then -- keys…
   local run = load(id)
   if not run then return 'gone' end

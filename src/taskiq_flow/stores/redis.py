@@ -42,6 +42,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
+from taskiq_flow.model.state import OpenSlot
 from taskiq_flow.stores import redis_arguments as arguments
 from taskiq_flow.stores import redis_replies as replies
 from taskiq_flow.stores.base import (
@@ -250,6 +251,12 @@ class RedisRunStore(RunStore):
             reply = await self._run("get", run_id, first, first + CHUNK - 1)
             found += [replies.step_snapshot(row, run.status) for row in (reply or (None, ()))[1]]
         return replies.with_steps(run, found)
+
+    async def open_slots(
+        self, run_id: str, steps: Sequence[int], *, limit: int = 200
+    ) -> list[OpenSlot]:
+        rows = await self._run("slots", run_id, limit, *sorted(steps)[:CHUNK]) if steps else ()
+        return [replies.open_slot(row) for row in rows or ()]
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         reply = await self._run("ending", run_id, *keys[:CHUNK])

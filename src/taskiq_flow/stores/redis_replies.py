@@ -26,6 +26,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
+from taskiq_flow.model.state import OpenSlot, SlotStatus
 from taskiq_flow.stores.step_sums import StepTimes
 
 Row: TypeAlias = list[Any]
@@ -148,6 +149,21 @@ def step_snapshot(row: Row, run_status: RunStatus) -> StepSnapshot:
         items_done=done,
         items_failed=failed,
         progress=progress,
+    )
+
+
+def open_slot(row: Row) -> OpenSlot:
+    step, slot, status, due, ready_at, started_at, token, lost, kicks = row
+    return OpenSlot(
+        step=step,
+        slot=slot,
+        status=SlotStatus(status.decode()),
+        due=_float(due),
+        ready_at=float(ready_at),
+        started_at=_float(started_at),
+        token=_text(token),
+        lost=lost,
+        kicks=kicks,
     )
 
 

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Self
 
 from taskiq import AsyncBroker
 
-from taskiq_flow.exceptions import NoTrackingStorageError, StoreError, TrackingQueryError
+from taskiq_flow.exceptions import NoTrackingStorageError, StoreError
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.stores.paging import checked_limit
 from taskiq_flow.tracking import metrics
@@ -18,7 +18,7 @@ from taskiq_flow.tracking.attachment import Attachment
 from taskiq_flow.tracking.listeners import Listener
 from taskiq_flow.tracking.mirror import Mirror
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage, TrackingMetrics
-from taskiq_flow.tracking.query import HistoryQuery
+from taskiq_flow.tracking.query import HistoryQuery, checked_days
 from taskiq_flow.tracking.source import make_source
 from taskiq_flow.tracking.storage import TrackingStorage, check_storage
 from taskiq_flow.tracking.view import RunView, view_of
@@ -49,9 +49,8 @@ class PipelineTrackingManager:
         max_history: int = MAX_HISTORY,
         auto_cleanup: bool = True,
     ) -> None:
-        if max_history < 1:
-            raise TrackingQueryError("max_history", max_history, "must be at least 1")
-        self.max_history, self.auto_cleanup = max_history, auto_cleanup
+        self.max_history = checked_limit(max_history, name="max_history")
+        self.auto_cleanup = auto_cleanup
         self._storage: TrackingStorage | None = None
         self._mirror: Mirror | None = None
         self._attachments: list[Attachment] = []
@@ -155,7 +154,7 @@ class PipelineTrackingManager:
 
     async def get_metrics(self, days: float = 7) -> TrackingMetrics:
         """What the runs created in the last days came to."""
-        query = HistoryQuery(since=datetime.now(UTC) - timedelta(days=_checked_days(days)))
+        query = HistoryQuery(since=datetime.now(UTC) - timedelta(days=checked_days(days)))
         found = [status async for status in self._all(query)]
         steps: list[str] = []
         for status in [one for one in found if one.status == RunStatus.FAILED][:NAMED_FAILURES]:
@@ -172,7 +171,7 @@ class PipelineTrackingManager:
 
     async def cleanup_older_than(self, days: float = 30) -> int:
         """Remove runs that ended more than so many days ago; returns how many. Others go on."""
-        return await self._asked.cleanup_older_than(_checked_days(days)) or 0
+        return await self._asked.cleanup_older_than(checked_days(days)) or 0
 
     async def keep_newest(self, count: int) -> int:
         """Remove all ended runs but the newest; returns how many. Those that go on stay."""
@@ -294,9 +293,3 @@ async def _begin(attachment: Attachment) -> None:
         logger.warning("Tracking begins later, the store does not answer: %s", error)
     else:
         await attachment.begin()
-
-
-def _checked_days(days: Any) -> float:
-    if isinstance(days, bool) or not isinstance(days, int | float) or not 0 <= days <= 365_000:
-        raise TrackingQueryError("days", days, "must be a number from 0 to 365,000")
-    return float(days)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
-from taskiq_flow.exceptions import TrackingQueryError
+from taskiq_flow.stores import paging
 from taskiq_flow.tracking.models import PipelineStatus
-from taskiq_flow.tracking.query import HistoryQuery, page_of, place, record_key
+from taskiq_flow.tracking.query import HistoryQuery, checked_days, page_of, place, record_key
 from taskiq_flow.tracking.storage import TrackingStorage
 
 
@@ -18,9 +18,7 @@ class InMemoryPipelineStorage(TrackingStorage):
     """
 
     def __init__(self, max_records: int = 1000) -> None:
-        if max_records < 1:
-            raise TrackingQueryError("max_records", max_records, "must be at least 1")
-        self.max_records = max_records
+        self.max_records = paging.checked_limit(max_records, name="max_records")
         self._records: OrderedDict[str, PipelineStatus] = OrderedDict()
 
     async def save_status(self, status: PipelineStatus) -> None:
@@ -43,7 +41,7 @@ class InMemoryPipelineStorage(TrackingStorage):
     async def list_pipelines(
         self, status_filter: str | None = None, limit: int = 100
     ) -> list[PipelineStatus]:
-        query = HistoryQuery.of(status=status_filter)
+        query, limit = HistoryQuery.of(status=status_filter), paging.checked_limit(limit)
         found = page_of(self._records.values(), query, limit=limit, cursor=None)
         return [status.model_copy(deep=True) for status in found]
 
@@ -54,7 +52,7 @@ class InMemoryPipelineStorage(TrackingStorage):
         return key is not None
 
     async def cleanup_older_than(self, days: float) -> int:
-        before = datetime.now(UTC) - timedelta(days=days)
+        before = datetime.now(UTC) - timedelta(days=checked_days(days))
         old = [
             key
             for key, status in self._records.items()

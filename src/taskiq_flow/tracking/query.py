@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from taskiq_flow.exceptions import TrackingQueryError
+from taskiq_flow.model.numbers import is_number
 from taskiq_flow.model.records import RunFilter, RunStatus
 from taskiq_flow.stores import paging
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage
@@ -39,7 +40,8 @@ class HistoryQuery:
         """Check what a user asks for.
 
         Raises:
-            TrackingQueryError: There is no such status, or a time is none or has no zone.
+            TrackingQueryError: There is no such status, a time is none or has no zone, or the rest
+                is no text.
         """
         for label, moment in (("since", since), ("until", until)):
             if moment is not None and getattr(moment, "tzinfo", None) is None:
@@ -47,6 +49,9 @@ class HistoryQuery:
                 raise TrackingQueryError(
                     label, moment, f"{lacks}; use datetime.now(UTC) for example"
                 )
+        for label, text in (("pipeline_type", pipeline_type), ("tag", tag), ("name", name)):
+            if text is not None and not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TrackingQueryError(label, text, "is no text")
         return cls(_status(status), since, until, pipeline_type, tag, name)
 
     def as_filter(self) -> RunFilter:
@@ -71,6 +76,17 @@ class HistoryQuery:
             and (self.since is None or created >= self.since)
             and (self.until is None or created < self.until)
         )
+
+
+def checked_days(days: float) -> float:
+    """How old records may be, as it came.
+
+    Raises:
+        TrackingQueryError: It is no number of days.
+    """
+    if not is_number(days) or not 0 <= days <= 365_000:
+        raise TrackingQueryError("days", days, "must be a number from 0 to 365,000")
+    return days
 
 
 def created_at(status: PipelineStatus) -> datetime:

@@ -8,10 +8,18 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
-from taskiq_flow.exceptions import MissingExtraError, TrackingQueryError
+from taskiq_flow.exceptions import MissingExtraError
 from taskiq_flow.model.records import RunStatus
+from taskiq_flow.stores import paging
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage
-from taskiq_flow.tracking.query import HistoryQuery, cursor_after, place, place_of, record_key
+from taskiq_flow.tracking.query import (
+    HistoryQuery,
+    checked_days,
+    cursor_after,
+    place,
+    place_of,
+    record_key,
+)
 from taskiq_flow.tracking.storage import TrackingStorage
 from taskiq_flow.tracking.stored import dump_status, load_status
 from taskiq_flow.tracking.view import RunView
@@ -43,8 +51,7 @@ class RedisPipelineStorage(TrackingStorage):
         serializer: Callable[[Any], str | bytes] = json.dumps,
         deserializer: Callable[[Any], Any] = json.loads,
     ) -> None:
-        if ttl_seconds < 1:
-            raise TrackingQueryError("ttl_seconds", ttl_seconds, "must be at least 1")
+        ttl_seconds = paging.checked_limit(ttl_seconds, name="ttl_seconds")
         self._is_own = isinstance(redis_client, str)
         self._client: Any = (
             cast(Any, redis.Redis).from_url(redis_client) if self._is_own else redis_client
@@ -90,6 +97,7 @@ class RedisPipelineStorage(TrackingStorage):
     async def get_history(
         self, query: HistoryQuery, *, limit: int = 100, cursor: str | None = None
     ) -> StatusPage:
+        limit = paging.checked_limit(limit)
         found: list[PipelineStatus] = []
         async with aclosing(self._newest_first(query, cursor)) as statuses:
             async for status in statuses:
@@ -106,7 +114,7 @@ class RedisPipelineStorage(TrackingStorage):
         return status is not None
 
     async def cleanup_older_than(self, days: float) -> int:
-        before = time.time() - days * 24 * 3600
+        before = time.time() - checked_days(days) * 24 * 3600
         old: list[PipelineStatus] = []
         for word in (status for status in RunStatus if status.is_final):
             # What ended before then has begun before then.

@@ -8,8 +8,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskiq_flow.exceptions import MissingExtraError
+from taskiq_flow.stores.paging import checked_limit
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage
-from taskiq_flow.tracking.query import HistoryQuery, cursor_after, place, place_of, record_key
+from taskiq_flow.tracking.query import (
+    HistoryQuery,
+    checked_days,
+    cursor_after,
+    place,
+    place_of,
+    record_key,
+)
 from taskiq_flow.tracking.storage import TrackingStorage
 from taskiq_flow.tracking.stored import dump_status, load_status
 from taskiq_flow.tracking.view import RunView
@@ -117,6 +125,7 @@ class SQLPipelineStorage(TrackingStorage):
     async def get_history(
         self, query: HistoryQuery, *, limit: int = 100, cursor: str | None = None
     ) -> StatusPage:
+        limit = checked_limit(limit)
         await self._database.make()
         asked = self._where(query, cursor).limit(limit + 1)
         async with self._engine.connect() as connection:
@@ -134,7 +143,7 @@ class SQLPipelineStorage(TrackingStorage):
 
     async def cleanup_older_than(self, days: float) -> int:
         await self._database.make()
-        before = time.time() - days * 24 * 3600
+        before = time.time() - checked_days(days) * 24 * 3600
         records = self._records
         removed = 0
         while True:

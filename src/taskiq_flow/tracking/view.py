@@ -6,9 +6,10 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from taskiq_flow.stores.paging import checked_limit
 from taskiq_flow.tracking.memory import InMemoryPipelineStorage
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage
-from taskiq_flow.tracking.query import HistoryQuery
+from taskiq_flow.tracking.query import HistoryQuery, checked_days
 from taskiq_flow.tracking.source import RunSource
 from taskiq_flow.tracking.storage import TrackingStorage
 
@@ -51,13 +52,13 @@ class RunView(TrackingStorage):
     async def get_history(
         self, query: HistoryQuery, *, limit: int = 100, cursor: str | None = None
     ) -> StatusPage:
-        return await self._source.page(query.as_filter(), cursor=cursor, limit=limit)
+        return await self._source.page(query.as_filter(), cursor=cursor, limit=checked_limit(limit))
 
     async def delete_pipeline(self, pipeline_id: str) -> bool:
         return await self._source.delete(pipeline_id)
 
     async def cleanup_older_than(self, days: float) -> int:
-        before = time.time() - days * 24 * 3600
+        before = time.time() - checked_days(days) * 24 * 3600
         removed = 0
         while True:
             count = await self._source.purge(before=before, limit=PURGED_TOGETHER)

@@ -165,6 +165,20 @@ async def test_at_a_terminal_it_asks_and_a_second_ctrl_c_keeps_the_run(
     assert answer is choice
 
 
+async def test_one_more_ctrl_c_when_all_is_said_ends_the_process_at_once(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop would wait for what still runs in threads."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with Interrupts().heard():
+        pass
+
+    os.kill(os.getpid(), signal.SIGINT)
+
+    assert codes == [130]
+
+
 async def test_where_nobody_can_be_asked_the_run_is_kept(cli: Cli) -> None:
     assert await Interrupts().ask(Output(), "What now?") is Choice.KEEP
 

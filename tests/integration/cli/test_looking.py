@@ -1,6 +1,7 @@
 """What the command line shows of runs, for people and for programs, whatever the runs hold."""
 
 import re
+import sqlite3
 
 import pytest
 
@@ -201,3 +202,30 @@ def test_the_shapes_of_json_stay(cli: Cli, app: str, words: list[str], keys: set
 
     assert set(said.json) == keys
     assert said.code == 0
+
+
+def test_what_is_not_there_says_in_which_store_it_was_looked_for(cli: Cli, app: str) -> None:
+    run_id = run(cli, app, "good")
+
+    silent = cli("logs", run_id)
+    absent = cli("show", "abcdef12", "--namespace", "other")
+    none = cli("list", "--namespace", "other")
+
+    place = "sqlite:///taskiq-flow.sqlite, namespace 'other'"
+    assert (absent.code, absent.err.splitlines()[-1]) == (3, f"looked in {place}")
+    assert none.err == f"No runs in {place}.\n"
+    assert (silent.out, silent.err) == ("", "No lines.\n")
+
+
+def test_a_run_whose_process_has_gone_says_so_and_how_to_go_on(cli: Cli, app: str) -> None:
+    again = cli("retry", run(cli, app, "bad"), "--json").json["run_id"]
+    with sqlite3.connect("taskiq-flow.sqlite") as database:  # as if a minute had passed
+        database.execute("UPDATE taskiq_flow_slot SET ready_at = ready_at - 60, due = due - 60")
+
+    listed, shown = cli("list"), cli("show", again)
+    checks = {check["name"]: check for check in cli("doctor", "--json").json["checks"]}
+
+    assert (checks["runs"]["verdict"], "1 of 1" in checks["runs"]["says"]) == ("note", True)
+    assert "no live process runs" in checks["runs"]["says"]
+    assert "no live process runs the steps of queue local" in listed.out
+    assert f"taskiq-flow run MODULE:PIPELINE --continue {again[-8:]}" in shown.out

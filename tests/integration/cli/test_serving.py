@@ -3,12 +3,14 @@
 import asyncio
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from taskiq import InMemoryBroker
 
+from fastapi_taskflow import TaskManager
 from taskiq_flow import Pipeline, PipelineMiddleware
 from taskiq_flow.cli.dashboard import Auth, make_security, served
 from taskiq_flow.operations import Operations
@@ -89,6 +91,8 @@ def test_schedules_are_listed_paused_hurried_and_removed(cli: Cli) -> None:
     words = cli("schedules", "list", *store).out
     resumed = cli("schedules", "resume", "nightly", *store)
     started = cli("schedules", "run", "nightly", *store, "--json").json
+    unconfirmed = cli("schedules", "remove", "nightly", *store)
+    (kept,) = cli("schedules", "list", *store, "--json").json
     removed = cli("schedules", "remove", "nightly", "--yes", *store)
 
     assert (before["schedule_id"], before["is_paused"], during["is_paused"]) == (
@@ -97,7 +101,35 @@ def test_schedules_are_listed_paused_hurried_and_removed(cli: Cli) -> None:
         True,
     )
     assert "paused" in words
+    assert (unconfirmed.code, kept["schedule_id"]) == (2, "nightly")
+    assert "--yes is needed" in unconfirmed.err
     assert {paused.code, resumed.code, removed.code} == {0}
     assert cli("show", started["run_id"], *store, "--json").json["summary"]["name"] == "sums"
     assert json.loads(cli("schedules", "list", *store, "--json").out) == []
     assert cli("schedules", "pause", "nightly", *store).code == 3
+
+
+def test_a_task_that_is_to_run_once_is_named_with_the_schedules_and_cancelled_as_a_run(
+    cli: Cli,
+) -> None:
+    url = f"sqlite:///{cli.directory / 'tasks.db'}"
+
+    async def note() -> None: ...
+
+    async def plan() -> None:
+        async with TaskManager(snapshot_db=url) as manager:
+            manager.task()(note)
+            tomorrow = datetime.now(UTC) + timedelta(days=1)
+            await manager.schedule_once(note, run_at=tomorrow, run_key="mail")
+
+    asyncio.run(plan())
+    store = ("--store", url)
+
+    said = cli("schedules", "list", *store)
+    command = said.err.strip().rpartition("taskiq-flow ")[2].split()
+    (planned,) = cli(*command, *store, "--json").json["runs"]
+    cancelled = cli("cancel", planned["run_id"], *store)
+
+    assert "1 task to run once" in said.err
+    assert (planned["name"], cancelled.code) == ("note", 0)
+    assert "to run once" not in cli("schedules", "list", *store).err

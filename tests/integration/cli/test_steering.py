@@ -1,9 +1,11 @@
 """What the command line does to runs, with its exit codes."""
 
+import asyncio
 import sqlite3
 
 import pytest
 
+from fastapi_taskflow import TaskManager
 from tests.integration.cli.conftest import Cli
 
 APP = """
@@ -57,13 +59,43 @@ def test_a_failed_run_is_retried_once_and_says_where_it_goes_on(cli: Cli, app: s
     assert again.err == "It had ended before.\n"
 
 
+def test_a_run_that_completed_is_run_again_from_its_start(cli: Cli, app: str) -> None:
+    done = run(cli, app, 1)
+
+    again = cli("retry", done, "--from-start", "--json")
+
+    assert again.code == 0
+    assert again.json["run_id"] != done
+    assert cli("show", again.json["run_id"], "--json").json["summary"]["steps_done"] == 0
+
+
+def test_a_run_of_an_application_is_not_said_to_go_on_by_a_command(cli: Cli) -> None:
+    url = f"sqlite:///{cli.directory / 'tasks.db'}"
+
+    async def breaks() -> None:
+        raise ConnectionError("down")
+
+    async def fail() -> str:
+        async with TaskManager(snapshot_db=url) as manager:
+            manager.task()(breaks)
+            failed = manager.add_task(breaks)
+            assert await manager.wait([failed], 20)
+            return failed
+
+    said = cli("retry", asyncio.run(fail()), "--store", url)
+
+    assert said.code == 0
+    assert "the application that it is a task of" in said.err
+    assert "--continue" not in said.err
+
+
 def test_a_run_is_forked_from_a_step_with_another_value(cli: Cli, app: str) -> None:
     done = run(cli, app, 1)
 
-    forked = cli("fork", done, "--from", "check", "--output", "add=-5", "--json").json["run_id"]
-    shown = cli("show", forked, "--json").json
+    forked = cli("fork", done, "--from", "check", "--output", "add=-5", "--id", "other").out.strip()
+    shown = cli("show", "other", "--json").json
 
-    assert shown["fork_of"] == done
+    assert (shown["summary"]["run_id"], shown["fork_of"]) == (forked, done)
     assert shown["outputs"]["add"]["value"] == -5
     assert cli("fork", done, "--from", "nothing").code == 3
     assert cli("fork", done).code == 5
@@ -81,11 +113,17 @@ def test_dead_letters_are_listed_replayed_and_removed(cli: Cli, app: str) -> Non
     assert [letter["run_id"] for letter in letters] == [second, first]
     assert set(replayed["made"]) == {first, second}
     assert cli("dlq", "list").err == "No dead letters.\n"
+    retried = cli("dlq", "list", "--retried", "--json").json["letters"]
+    assert [letter["run_id"] for letter in retried] == [second, first]
+    assert {letter["retried_as"] for letter in retried} == set(replayed["made"].values())
     assert cli("dlq", "replay").code == 2
     assert cli("dlq", "delete", first).err == (
         "error: --yes is needed where nobody can be asked.\n"
     )
     assert cli("dlq", "delete", first).code == 2
+    going_on = replayed["made"][second]
+    assert cli("dlq", "delete", going_on, "--yes").code == 5
+    assert cli("dlq", "replay", going_on).code == 5
     assert cli("dlq", "delete", first, "--yes", "--json").json == {"removed": [first]}
     assert cli("show", first).code == 3
 

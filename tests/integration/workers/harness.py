@@ -62,6 +62,19 @@ class Worker:
         await asyncio.to_thread(self._process.stop, signal.SIGTERM, timeout_seconds=seconds)
         return time.monotonic() - began
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of it, as a terminal does on Ctrl-C."""
+        self._process.send(number)
+
+    async def ends_when_told_again(self, number: signal.Signals, *, seconds: float = 20) -> float:
+        """Repeat a signal until all of it has exited; returns the seconds that it took."""
+        began = time.monotonic()
+        while self.is_running and time.monotonic() - began < seconds:
+            self.send(number)
+            await asyncio.sleep(0.1)
+        self.kill()
+        return time.monotonic() - began
+
     def kill(self) -> None:
         """Send SIGKILL to all of it."""
         self._process.kill()

@@ -1,5 +1,7 @@
 """A worker that is told to stop hands its work on: at once, and without counting a failure."""
 
+import signal
+
 import pytest
 
 from taskiq_flow import Pipeline
@@ -113,3 +115,33 @@ async def test_a_step_in_a_process_pool_is_recorded_too(make_app: MakeApp) -> No
     assert len(pids) == 5
     assert set(pids) <= set(pool)
     assert manager not in pids
+
+
+async def test_a_worker_that_is_told_again_goes_at_once_and_gives_its_work_back(
+    make_app: MakeApp,
+) -> None:
+    """Told once, it waits for what it runs, which here would take for ever."""
+    app = make_app(**PATIENT)
+    first = await app.start("--hardkill-count", "1")
+
+    async with app.client() as client:
+        task = await Pipeline(client.broker, client["pause_once"]).kiq()
+        await eventually(lambda: len(app.journal.notes("pause_once", "began")) == 1)
+        first.send(signal.SIGTERM)
+        await first.has_logged("Workers are scheduled for shutdown")
+        second = await app.start()
+        assert first.is_running
+
+        seconds = await first.ends_when_told_again(signal.SIGINT)
+        result = await task.wait_result(timeout=10)
+        status = await task.get_status()
+
+    assert seconds < 5
+    assert result.return_value == "second time"
+    assert [note.what for note in app.journal.notes("pause_once")] == [
+        "began",
+        "cancelled",
+        "began",
+    ]
+    assert (status.steps[0].retry_count, status.steps[0].lost_count) == (0, 0)
+    assert second.is_running

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskiq_flow.cli.arguments import read_moment, read_span
+from taskiq_flow.cli.common import without_password
 from taskiq_flow.cli.inputs import read_inputs
 from taskiq_flow.cli.output import to_json
 from taskiq_flow.exceptions import BadInputError
@@ -62,3 +63,16 @@ def test_what_is_written_is_json_whatever_it_was() -> None:
     assert json.loads(text) == {
         "nan": None, "at": "2026-01-02T00:00:00+00:00", "some": [1, 2], "3": [4],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:s3cret@host:6379/1", "redis://…@host:6379/1"),
+        ("postgresql://ada:p@ss@host/db", "postgresql://…@host/db"),
+        ("sqlite:///runs.db", "sqlite:///runs.db"),
+    ],
+)
+def test_a_store_is_named_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+    assert without_password(url, f"kept in {url}.") == f"kept in {shown}."

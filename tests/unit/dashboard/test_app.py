@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import uuid
 from collections.abc import AsyncIterator
 from html import unescape
 
@@ -19,8 +20,9 @@ from taskiq_flow.dashboard import create_app
 from taskiq_flow.dashboard.live import message_of
 from taskiq_flow.dashboard.pages import runs
 from taskiq_flow.engine.client import RunClient
-from taskiq_flow.model.records import WorkerRecord
+from taskiq_flow.model.records import NewRun, WorkerRecord
 from taskiq_flow.operations import Change, Operations
+from taskiq_flow.plan import Const, Plan
 from taskiq_flow.scheduling import PipelineScheduler
 from taskiq_flow.security import Security
 
@@ -349,6 +351,38 @@ async def test_what_no_index_counts_is_counted_so_far_and_says_that_there_may_be
 
     assert "Failed <b>2</b>" in every
     assert "Failed <b>1+</b>" in named
+
+
+async def test_the_page_of_a_run_says_why_it_stands_still(shown: Shown) -> None:
+    """Trouble in a banner, with what helps; what only takes time, or an event, in a line."""
+    store, queue = shown.operations.store, "ListQueueBroker:host:6379/0:<b>mail"
+
+    @shown.broker.task(task_name="shop:ship")
+    async def ship(value: int) -> int:
+        return value
+
+    waiting = await Pipeline(shown.broker).wait_for("<b>approved").call_next(ship).kiq()
+    client = RunClient.of(shown.broker)
+    lonely = (await client.results.plan(waiting.task_id)).steps[1]
+    plan = Plan("sequential", (lonely._replace(after=(), queue=queue, args=()),), Const("null"))
+    run_id = str(uuid.uuid4())
+    await client.store.create(
+        NewRun(run_id, store.options.namespace, plan.records, plan.stored, "")
+    )
+    await store.announce(
+        WorkerRecord("w", store.options.namespace, ("x:y",), (), 0.0), ttl_seconds=60
+    )
+
+    async with shown.client("viewer-key-0001") as browser:
+        stuck = (await browser.get(f"/runs/{run_id}?region=head")).text
+        calm = (await browser.get(f"/runs/{waiting.task_id}?region=head")).text
+
+    assert 'class="banner is-retrying"' in stuck
+    assert "no live worker serves queue ListQueueBroker:host:6379/0:&lt;b&gt;mail" in stuck
+    assert "start one with <code>taskiq worker</code>" in stuck
+    assert "banner" not in calm
+    assert "waits for the event &#39;&lt;b&gt;approved&#39;" in calm
+    assert "<b>approved" not in calm + stuck
 
 
 async def test_an_unknown_place_is_said_on_a_page_and_in_a_word_to_a_fragment(shown: Shown) -> None:

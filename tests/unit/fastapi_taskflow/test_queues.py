@@ -2,7 +2,9 @@
 
 import asyncio
 
-from fastapi_taskflow.queues import LocalQueues
+from fastapi_taskflow.models import QueueConfig
+from fastapi_taskflow.queues import STARTING_MOST, LocalQueues
+from taskiq_flow.engine.routing import route_of
 from taskiq_flow.model.records import Address, Ready
 
 
@@ -24,3 +26,182 @@ async def test_a_task_that_is_due_before_tasks_may_begin_does_not_wait_for_the_n
     async with asyncio.timeout(10):
         await has_begun.wait()
     assert begun == [ready]
+
+
+async def test_a_task_that_is_handed_over_twice_is_begun_once() -> None:
+    """By the request that added it, and by recovery, while it waits or runs."""
+    queues = LocalQueues({}, {"async": 1, "thread": None, "process": None})
+    first, second = (Ready(Address(name, 0, 0), "background", "", "task") for name in "ab")
+    begun: list[str] = []
+    may_end, is_over = asyncio.Event(), asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(task.address.run_id)
+        queues.put(task, "async", since=0.0)  # recovery hears of it while it runs
+        if task is first:
+            await may_end.wait()
+        else:
+            is_over.set()
+
+    for ready in (first, second, second, first):
+        queues.put(ready, "async", since=0.0)
+    assert queues.stats()[0]["pending"] == 2
+    queues.start(begin)
+    may_end.set()
+
+    async with asyncio.timeout(10):
+        await is_over.wait()
+    assert begun == ["a", "b"]
+    assert queues.stats()[0]["pending"] == 0
+
+
+async def test_a_task_that_is_dropped_is_not_begun_and_makes_room() -> None:
+    queues = LocalQueues({}, {"async": 1, "thread": None, "process": None})
+    tasks = {name: Ready(Address(name, 0, 0), "background", "", "task") for name in "abc"}
+    begun: list[str] = []
+    is_over = asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(task.address.run_id)
+        if task is tasks["c"]:
+            is_over.set()
+
+    for ready in tasks.values():
+        queues.put(ready, "async", since=0.0)
+    queues.drop("b")
+    assert queues.stats()[0]["pending"] == 2
+    queues.start(begin)
+
+    async with asyncio.timeout(10):
+        await is_over.wait()
+    assert begun == ["a", "c"]
+
+
+async def test_tasks_that_wait_in_their_functions_keep_no_others_from_beginning() -> None:
+    """Only so many are on their way into their functions at once, and each that enters makes room
+    for another one."""
+    queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
+    burst = [
+        Ready(Address(f"run {number}", 0, 0), "background", "", "task")
+        for number in range(STARTING_MOST + 1)
+    ]
+    begun: set[str] = set()
+    door, all_have_begun, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.add(task.address.run_id)
+        if len(begun) == len(burst):
+            all_have_begun.set()
+        await door.wait()
+        queues.entered(task.address.run_id)
+        await gate.wait()
+
+    for ready in burst:
+        queues.put(ready, "async", since=0.0)
+    queues.start(begin)
+    for _ in range(STARTING_MOST):  # turns of the event loop: it has nothing more to do
+        await asyncio.sleep(0)
+    assert len(begun) == STARTING_MOST
+    door.set()
+
+    async with asyncio.timeout(10):
+        await all_have_begun.wait()
+    gate.set()
+    await asyncio.gather(*queues.stop())
+
+
+async def test_a_running_task_that_is_dropped_is_not_taken_again_while_it_runs() -> None:
+    """It was cancelled: its function is being stopped, and recovery may still hear of it."""
+    queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
+    ready = Ready(Address("run", 0, 0), "background", "", "task")
+    begun: list[Ready] = []
+    is_inside, may_end = asyncio.Event(), asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(task)
+        is_inside.set()
+        await may_end.wait()
+
+    queues.start(begin)
+    queues.put(ready, "async", since=0.0)
+    async with asyncio.timeout(10):
+        await is_inside.wait()
+        queues.drop("run")
+        queues.put(ready, "async", since=0.0)
+        may_end.set()
+        while queues.stats()[0]["finished"] < 1:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    assert begun == [ready]
+    assert queues.stats()[0]["pending"] == 0
+
+
+async def test_an_eager_task_that_is_dropped_is_not_begun() -> None:
+    queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
+    first, second = (Ready(Address(name, 0, 0), "background", "", "task") for name in "ab")
+    begun: list[str] = []
+    is_over = asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(task.address.run_id)
+        is_over.set()
+
+    for ready in (first, second):
+        queues.put(ready, "async", since=0.0, eager=True)
+    queues.drop("a")
+    queues.start(begin)
+    async with asyncio.timeout(10):
+        await is_over.wait()
+
+    assert begun == ["b"]
+
+
+async def test_the_most_urgent_task_of_all_queues_and_executors_is_next() -> None:
+    """Also when queues share what an executor has room for."""
+    queues = LocalQueues(
+        {"mail": QueueConfig(), "report": QueueConfig()},
+        {"async": 1, "thread": None, "process": None},
+    )
+    places = [("mail", 1), ("report", 9), ("default", 5), ("report", 2), ("mail", 7)]
+    begun: list[str] = []
+    is_over = asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(task.address.run_id)
+        if len(begun) == len(places):
+            is_over.set()
+
+    for queue, priority in places:
+        route = route_of({"queue": queue, "priority": priority})
+        run = Ready(Address(str(priority), 0, 0), "background", route, "task")
+        queues.put(run, "async", since=0.0)
+    queues.start(begin)
+    async with asyncio.timeout(10):
+        await is_over.wait()
+
+    assert begun == ["9", "7", "5", "2", "1"]
+
+
+async def test_what_waited_at_a_stop_is_begun_once_when_it_is_handed_over_again() -> None:
+    """It stays in the store, and whoever begins tasks next hears of it from there."""
+    queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
+    tasks = [Ready(Address(name, 0, 0), "background", "", "task") for name in "abc"]
+    begun: list[str] = []
+    is_over = asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(task.address.run_id)
+        if task is tasks[2]:
+            is_over.set()
+
+    for eager, ready in enumerate(tasks[:2]):
+        queues.put(ready, "async", since=0.0, eager=bool(eager))
+    assert queues.stop() == []
+    assert queues.stats()[0]["pending"] == 0
+    queues.start(begin)
+    for ready in tasks:
+        queues.put(ready, "async", since=0.0)
+    async with asyncio.timeout(10):
+        await is_over.wait()
+
+    assert sorted(begun) == ["a", "b", "c"]

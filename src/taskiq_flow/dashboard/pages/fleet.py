@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from taskiq_flow.dashboard.views import Load, Page, Region, View
+from taskiq_flow.model.records import RunStatus
+from taskiq_flow.scheduling.job import ONCE_TAG
 from taskiq_flow.security import Role
 
 AUDIT_ROWS = 100
@@ -40,7 +42,10 @@ async def _workers(view: View) -> dict[str, Any]:
 
 async def _schedules(view: View) -> dict[str, Any]:
     found = await view.operations.schedules()
-    return {"schedules": [s for s in found if view.desk.access.may_see(view.request, s.pipeline)]}
+    return {
+        "schedules": [s for s in found if view.desk.access.may_see(view.request, s.pipeline)],
+        "once": view.url("runs", status=RunStatus.PENDING, tag=ONCE_TAG),
+    }
 
 
 async def _audit(view: View) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,8 @@ from taskiq_flow.dashboard.words import (
     step_line,
     step_word,
 )
-from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import RunStatus
-from taskiq_flow.operations import Overview, RunSummary, StepDetail
+from taskiq_flow.operations import Overview, RunGraph, RunSummary, StepDetail
 
 SHOWN = 8
 STEPS_MOST = 150
@@ -95,20 +93,18 @@ async def _tiles(view: View) -> dict[str, Any]:
 async def _now(view: View) -> dict[str, Any]:
     overview = await _overview(view)
     shown = [run for run in overview.running.runs if view.may_see(run)][:SHOWN]
-    rows = await asyncio.gather(*(_row(view, run) for run in shown))
+    small = [run.run_id for run in shown if run.steps_total <= STEPS_MOST]
+    graphs = await view.operations.graphs(small)
+    rows = [_row(view, run, graphs.get(run.run_id)) for run in shown]
     return {"rows": rows, "all": overview.counts.get(RunStatus.RUNNING, 0)}
 
 
-async def _row(view: View, run: RunSummary) -> NowRow:
+def _row(view: View, run: RunSummary, graph: RunGraph | None) -> NowRow:
     """Look into a run for the step that is to be seen first."""
     plain = NowRow(
         run, run_word(run.status), "", False, run.steps_done, run.steps_total, "steps"
     )  # fmt: skip
-    if run.steps_total > STEPS_MOST:
-        return plain
-    try:
-        graph = await view.operations.graph(run.run_id)
-    except RunNotFoundError:
+    if graph is None:
         return plain
     going = [node.step for node in graph.nodes if not node.step.status.is_final]
     going = [step for step in going if step_word(step) != "pending" or step.note]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 from taskiq_flow.dashboard.addresses import number
@@ -11,12 +12,16 @@ from taskiq_flow.dashboard.pictures.heat import CELLS, shades
 from taskiq_flow.dashboard.pictures.timeline import chart
 from taskiq_flow.dashboard.views import Page, Region, View
 from taskiq_flow.dashboard.words import many, one_line, run_word, step_line, step_word
+from taskiq_flow.engine.standing import LONG_SECONDS, Cause
 from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import RunStatus
-from taskiq_flow.operations import ItemPage, RunDetail, RunGraph, StepDetail
+from taskiq_flow.operations import ItemPage, RunDetail, RunGraph, StandingView, StepDetail
 
 LINES = 400
 """So many log lines and events a page shows at first, the newest ones; new ones are added."""
+
+STANDING = 6
+"""So many reasons for which steps have not ended are said."""
 
 ERRORS = 50
 ITEMS = 50
@@ -92,9 +97,20 @@ async def _head(view: View) -> dict[str, Any]:
         "failures": run.summary.failures,
         "lost": sum(step.lost for step in steps),
         "waits": run.waits_for,
+        "standing": run.standing[:STANDING],
+        "standing_calm": [each for each in run.standing[:STANDING] if _is_said(each, view.now)],
         "primary": _primary(run),
         "spoken": _spoken(run, words),
     }
+
+
+def _is_said(each: StandingView, now: datetime) -> bool:
+    """Whether a reason that is no trouble is worth a line: what runs says so in the graph."""
+    if each.is_trouble or each.cause in (Cause.OFFERED, Cause.RETRY):
+        return False
+    if each.cause is not Cause.WORKS:
+        return True
+    return each.since is not None and (now - each.since).total_seconds() > LONG_SECONDS
 
 
 def _spoken(run: RunDetail, words: list[str]) -> str:

@@ -24,7 +24,10 @@ _LINE_ROOM = 23
 
 _MARGIN = 16.0
 _LEVEL_GAP, _NODE_GAP = 54.0, 12.0
-_LETTER, _SMALL_LETTER = 7.2, 5.5
+_LETTER, _SMALL_LETTER, _BADGE_LETTER = 7.2, 5.5, 6.2
+_BESIDE_NAME = 63.0
+"""What stands beside a name in a box: its icon, and the edges of its badge."""
+
 _TALL, _MAP_TALL, _GROUP_TALL, _LANE = 55.0, 135.0, 66.0, 4.0
 _MAP_WIDE, _GROUP_WIDE, _NARROWEST = 212.0, 212.0, 132.0
 _ARROW = 5.0
@@ -247,7 +250,9 @@ def _group_box(
     counts = Counter(words)
     word = next(one for one in _ORDER if counts[one])
     line = counted(words)
-    kind = visible(part.kind.rpartition(":")[2] if "…" not in part.kind else part.kind, 200)
+    kinds = [kind.rpartition(":")[2] for kind in part.kind.split(" … ")]
+    kind = visible(" … ".join(dict.fromkeys((kinds[0], kinds[-1]))), 200)
+    badge = f"\u00d7\u2009{amount(len(words))}"
     first, last = visible(part.steps[0], 100), visible(part.steps[-1], 100)
     shares: list[tuple[str, float, float]] = []
     start = 0.0
@@ -260,7 +265,7 @@ def _group_box(
     return Box(
         key=part.key,
         word=word,
-        name=short(kind, 19),
+        name=short(kind, int((width - _BESIDE_NAME - _BADGE_LETTER * len(badge)) / _LETTER)),
         line=short(line, 32),
         is_hot=word in {"failed", "retrying", "event"},
         said=f"Group of {many(len(words), 'step')} from {first} to {last}: {line}. Opens.",
@@ -268,7 +273,7 @@ def _group_box(
         y=y,
         width=width,
         height=height,
-        badge=f"\u00d7\u2009{amount(len(words))}",
+        badge=badge,
         group=part,
         shares=tuple(shares),
     )

@@ -49,6 +49,7 @@ from taskiq_flow.operations.models.runs import (
     RunPage,
     RunQuery,
     RunSummary,
+    StandingView,
     StepDetail,
 )
 
@@ -87,6 +88,7 @@ __all__ = [
     "RunQuery",
     "RunSummary",
     "ScheduleView",
+    "StandingView",
     "StepDetail",
     "StepFigure",
     "TaskView",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from taskiq_flow.engine.standing import Cause
 from taskiq_flow.model.records import RunFilter, RunStatus, StepKind, StepStatus
 
 SHORT = 8
@@ -166,13 +167,34 @@ class StepDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingView:
+    """Why steps of a run have not ended: ``text`` says what of them, ``advice`` what helps.
+
+    ``until`` is when it passes by itself. ``steps`` are the first of the ``count`` that share it.
+    """
+
+    cause: Cause
+    text: str
+    advice: str
+    since: datetime | None
+    until: datetime | None
+    steps: tuple[str, ...]
+    count: int
+    is_trouble: bool
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.advice}" if self.advice else self.text
+
+
+@dataclass(frozen=True, slots=True)
 class RunDetail:
     """All that a page says of one run, but for its graph, timeline, log and events.
 
     ``inputs`` are by name, ``outputs`` by output or step name, both of a bounded number
-    (``outputs_left_out`` counts the others). ``note`` says why nothing goes on, if it is to be
-    seen. ``can`` are the actions that make sense now: cancel, retry, resume, fork, send_event.
-    ``waits_for`` are names of events that steps wait for now.
+    (``outputs_left_out`` counts the others). ``standing`` says why steps have not ended, trouble
+    first; ``note`` is that in a sentence where it does not pass by itself. ``can`` are the actions
+    that make sense now: cancel, retry, resume, fork, send_event. ``waits_for`` are names of events
+    that steps wait for now.
     """
 
     summary: RunSummary
@@ -184,6 +206,7 @@ class RunDetail:
     error: ErrorView | None
     failed_step: str | None
     note: str | None
+    standing: tuple[StandingView, ...]
     retry_of: str | None
     fork_of: str | None
     retried_as: str | None

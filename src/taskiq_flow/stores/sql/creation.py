@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model import transitions
@@ -18,7 +18,7 @@ from taskiq_flow.model.state import SlotStatus, StepState
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.base import CHUNK
 from taskiq_flow.stores.sql import schema, statements
-from taskiq_flow.stores.sql.kept import RunRows, is_short
+from taskiq_flow.stores.sql.loaded import LoadedRun
 from taskiq_flow.stores.sql.rows import (
     RUN_CREATED,
     STEP_CHANGES,
@@ -31,10 +31,9 @@ from taskiq_flow.stores.sql.rows import (
     from_step,
     to_ready,
     to_step,
-    to_text,
 )
-from taskiq_flow.stores.sql.session import ConflictError, Mode, Session, Target, Verb, Writes
-from taskiq_flow.stores.sql.writer import DEADLINE, ITEMS, RunWriter
+from taskiq_flow.stores.sql.session import ConflictError, Mode, Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.writer import DEADLINE, ITEMS
 
 RUNS: Final = Target(Verb.INSERT, schema.run, ("rid",), RUN_CREATED)
 STEPS: Final = Target(Verb.INSERT, schema.step, ("rid", "idx"), (*STEP_FIXED, *STEP_CHANGES))
@@ -52,7 +51,7 @@ def mode_of(new: NewRun, items: Mapping[int, Sequence[bytes]]) -> Mode:
 
 def create(
     session: Session, new: NewRun, items: Mapping[int, Sequence[bytes]], pace: Pace
-) -> tuple[tuple[Ready, ...], RunWriter]:
+) -> tuple[tuple[Ready, ...], LoadedRun]:
     """Store a run.
 
     Raises:
@@ -65,49 +64,33 @@ def create(
     if new.key is not None and state.status.is_final and _going(session, new.key) is not None:
         raise ConflictError  # the index, which only knows runs that go on, would let it pass
     facts = RunFacts(rid, new.run_id, new.queue, new.key or new.run_id, seq=0, turn=0)
-    writer = RunWriter(session, facts, state)
-    _add_run(writer, new, events=len(effects.events))
-    ready = writer.apply(effects)
+    run = LoadedRun(session, facts, state, from_run(state, len(effects.events), 0))
+    _add_run(run, new)
+    ready = run.apply(effects)
     for key, value in new.inputs.items():
-        writer.put_value(key, value)
+        run.put_value(key, value)
+    steps = {index: _changes(run, step) for index, step in state.steps.items()}
     for index, step in state.steps.items():
-        writer.put_sequence(index, step)
-    for at, slot in state.slots.items():
-        writer.put_slot(at, from_slot(slot, None), state.steps[at[0]].record.queue)
+        run.writes.add(STEPS, (rid, index, *from_record(step.record), *steps[index]))
+        run.put_sequence(index, step)
+    slots = {at: from_slot(slot, None) for at, slot in state.slots.items()}
+    for at, changes in slots.items():
+        run.put_slot(at, changes, state.steps[at[0]].record.queue)
     if state.deadline is not None and not state.status.is_final:
-        writer.set_due(DEADLINE, state.deadline)
+        run.set_due(DEADLINE, state.deadline)
     rows = [
         (rid, step if step in new.done else bound_items_key(step), index, body)
         for step, values in items.items()
         for index, body in enumerate(values)
     ]
-    writer.writes.add(ITEMS, *rows[:CHUNK])
-    session.keep(new.run_id, _as_kept(writer, new))
-    session.write(writer.writes)
+    run.writes.add(ITEMS, *rows[:CHUNK])
+    run.begin(steps, slots)
+    session.write(run.writes)
     for start in range(CHUNK, len(rows), CHUNK):
         more = Writes()
         more.add(ITEMS, *rows[start : start + CHUNK])
         session.write(more)
-    return ready, writer
-
-
-def _as_kept(writer: RunWriter, new: NewRun) -> RunRows | None:
-    """What its first operation will read, if that is all stored by now in one piece."""
-    state = writer.state
-    if len(state.steps) != 1 or (0, 0) not in state.slots or state.status.is_final:
-        return None
-    step = state.steps[0]
-    if not is_short(state, step.record):
-        return None
-    run = (writer.rid, new.run_id, new.queue, new.key, to_text(new.parent), int(new.publish))
-    changes = from_run(state, writer.seq, writer.turn)
-    return RunRows(
-        (0, 0),
-        (*run, new.max_parallel, state.created_at, state.deadline, *changes),
-        (0, *from_record(step.record), *from_step(step, 0, None)),
-        from_slot(state.slots[0, 0], None),
-        new.inputs,
-    )
+    return ready, run
 
 
 def _going(session: Session, key: str) -> str | None:
@@ -122,32 +105,26 @@ def _is_full(session: Session, name: str, most: int) -> bool:
     return counted is not None and counted[0] >= most
 
 
-def _add_run(writer: RunWriter, new: NewRun, *, events: int) -> None:
-    state, rid, writes = writer.state, writer.rid, writer.writes
-    here = writer.session.namespace
-    row = (*from_new(new, here), 0, state.created_at, state.deadline)
-    writes.add(RUNS, (rid, *row, *from_run(state, events, 0)))
+def _add_run(run: LoadedRun, new: NewRun) -> None:
+    state, rid, writes = run.state, run.rid, run.writes
+    here = run.session.namespace
+    writes.add(RUNS, (rid, *from_new(new, here), 0, state.created_at, state.deadline, *run.was))
     if new.tick is not None:
         writes.add(TICKS, (here, new.tick, state.created_at))
     writes.add(PLANS, (rid, new.plan))
-    writes.add(TAGS, *((rid, tag, here, state.created_at) for tag in dict.fromkeys(new.tags)))
-    writes.add(STEPS, *(_step_row(writer, step) for step in state.steps.values()))
-    writes.add(
-        NEAR,
-        *(
-            (rid, step.record.index, other)
-            for step in state.steps.values()
-            for other in _near(step.record, state.steps)
-        ),
-    )
+    for tag in dict.fromkeys(new.tags):
+        writes.add(TAGS, (rid, tag, here, state.created_at))
+    for index, step in state.steps.items():
+        if step.record.successors:
+            near = _near(step.record, state.steps)
+            writes.add(NEAR, *((rid, index, other) for other in near))
 
 
-def _step_row(writer: RunWriter, step: StepState) -> tuple[Any, ...]:
+def _changes(run: LoadedRun, step: StepState) -> Row:
     items_key = None
     if step.record.kind is StepKind.MAP and step.length is not None:
-        items_key = writer.items_key(step)
-    fixed = from_record(step.record)
-    return (writer.rid, step.record.index, *fixed, *from_step(step, 0, items_key))
+        items_key = run.items_key(step)
+    return from_step(step, 0, items_key)
 
 
 def _near(record: StepRecord, steps: Mapping[int, StepState]) -> set[int]:

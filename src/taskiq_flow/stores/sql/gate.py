@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from taskiq_flow.stores.sql.session import Mode, ResultT, Session
@@ -28,9 +28,9 @@ class Gate(ABC):
     options: GateOptions
 
     @abstractmethod
-    async def run(
+    def run(
         self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
-    ) -> ResultT:
+    ) -> Awaitable[ResultT]:
         """Run an operation, again if the database asks for that.
 
         One that is ``about`` a run reads and writes nothing else, unless it calls

@@ -89,7 +89,8 @@ class StoredLimits(LimitBook):
                 QUEUERS, *((here, key, *who, -line.priority_of(who)) for who in queued - before)
             )
             writes.add(NO_QUEUERS, *((here, key, *who) for who in before - queued))
-        writes.add(KEPT_HOLDS, *((here, *extended) for extended in self._extended))
+        for extended in self._extended:
+            writes.add(KEPT_HOLDS, (here, *extended))
 
     def _load(self, limit: Limit) -> None:
         key = limit.key

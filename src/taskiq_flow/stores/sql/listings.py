@@ -19,24 +19,23 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    text,
 )
 
-from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus, StepTotal
-from taskiq_flow.stores.base import SUMMED_STEPS, Page
+from taskiq_flow.model.records import RunFilter, RunSnapshot
+from taskiq_flow.stores.base import Page
 from taskiq_flow.stores.paging import cursor_after, numbered_place_of
 from taskiq_flow.stores.sql import schema as s
 from taskiq_flow.stores.sql.rows import RUN_SHOWN, to_snapshot
 from taskiq_flow.stores.sql.session import Session
-from taskiq_flow.stores.sql.statements import FINAL, columns
+from taskiq_flow.stores.sql.statements import columns
 
 SORTED_MOST: Final = 2_000
 """Runs that are put in order for one page; for more of them an order that is kept is walked."""
 
-LOOKED_MOST: Final = 8_000
+LOOKED_MOST: Final = 5_000
 """Rows of an index behind which a page comes short, if they fulfil too little of what is asked."""
 
-WEIGHED: Final = (500, 12_000)
+WEIGHED: Final = (500, 6_000)
 """So far the entries of two indexes are counted, to see which one is shorter: at first a few."""
 
 CLOCK_SECONDS: Final = 60.0
@@ -67,27 +66,6 @@ class Way(StrEnum):
         return self not in (Way.SEARCH, Way.ENDED)
 
 
-STEP_TOTALS: Final = text(
-    f"""
-    WITH newest AS (
-      SELECT rid, name, total, ended_at FROM {s.run.name}
-      WHERE namespace = :namespace AND ended_at IS NOT NULL
-      ORDER BY ended_at DESC LIMIT :newest
-    ), few AS (
-      SELECT rid, name, sum(total) OVER (ORDER BY ended_at DESC, rid DESC) AS so_far FROM newest
-    ), ran AS (
-      SELECT few.name AS run_name, step.name, step.task, step.ended_at - step.started_at AS took,
-             step.attempt, CASE step.status WHEN 'FAILED' THEN 1 ELSE 0 END AS failed
-      FROM few JOIN {s.step.name} AS step ON step.rid = few.rid
-      WHERE few.so_far <= :most AND step.started_at IS NOT NULL AND step.ended_at IS NOT NULL
-    )
-    SELECT run_name, name, task, count(*), sum(failed),
-           sum(CASE WHEN attempt > failed THEN attempt - failed ELSE 0 END), sum(took), max(took)
-    FROM ran GROUP BY run_name, name, task
-    """  # noqa: S608 - our own names
-)
-
-
 def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int) -> Page:
     asked = _asked(session, which)
     way = _ordered_way(session, asked)
@@ -111,18 +89,6 @@ def list_runs(session: Session, which: RunFilter, cursor: str | None, limit: int
 def count_runs(session: Session, where: RunFilter, at_most: int | None) -> int:
     asked = _asked(session, where)
     return _count(session, asked, _way(session, asked), ENDLESS if at_most is None else at_most)
-
-
-def count_ended(
-    session: Session, since: float, until: float, buckets: int
-) -> list[dict[RunStatus, int]]:
-    edges = [since + (until - since) * number / buckets for number in range(buckets + 1)]
-    rows = session.rows(ENDED_BETWEEN[session.dialect.name], lows=edges[:-1], highs=edges[1:])
-    return [dict(zip(map(RunStatus, FINAL), counts, strict=True)) for counts in rows]
-
-
-def step_totals(session: Session, newest: int) -> list[StepTotal]:
-    return [StepTotal(*row) for row in session.rows(STEP_TOTALS, newest=newest, most=SUMMED_STEPS)]
 
 
 def _asked(session: Session, which: RunFilter) -> dict[str, Any]:
@@ -233,33 +199,6 @@ _ZERO: Final[ColumnElement[float]] = literal_column("0.0", Double(asdecimal=Fals
 _age: Final = s.run.c.created_at
 _ended: Final = s.run.c.ended_at
 
-_COUNTS: Final = ", ".join(
-    f"(SELECT count(*) FROM {s.run.name} WHERE namespace = :namespace AND status = '{status}' "  # noqa: S608 - our own names
-    "AND ended_at >= low AND ended_at < high)"
-    for status in FINAL
-)
-
-# As many looks into an index as there are counts: to sort all runs into buckets takes ten times as
-# long.
-ENDED_BETWEEN: Final = {
-    "sqlite": text(
-        f"""
-        SELECT {_COUNTS} FROM (
-          SELECT a.key AS number, a.value AS low, b.value AS high
-          FROM json_each(:lows) AS a JOIN json_each(:highs) AS b ON a.key = b.key
-        ) AS bucket ORDER BY number
-        """  # noqa: S608 - our own names
-    ),
-    "postgresql": text(
-        f"""
-        SELECT {_COUNTS}
-        FROM unnest(CAST(:lows AS float8[]), CAST(:highs AS float8[]))
-          WITH ORDINALITY AS bucket(low, high, number)
-        ORDER BY number
-        """  # noqa: S608 - our own names
-    ),
-}
-
 
 @cache
 def listing(fields: frozenset[str], way: Way, *, goes_on: bool) -> Select[Any]:
@@ -330,7 +269,7 @@ def _conditions(fields: frozenset[str], way: Way) -> Iterator[_Condition]:
     """
     found = way.split()
     on_tag = way is Way.TAG
-    yield (s.tag if on_tag else s.run).c.namespace == bindparam("namespace")
+    yield _namespace(fields, way) == bindparam("namespace")
     if on_tag:
         yield s.tag.c.tag == bindparam("tag")
     elif "tag" in fields:
@@ -360,3 +299,12 @@ def _conditions(fields: frozenset[str], way: Way) -> Iterator[_Condition]:
         yield age >= bindparam("since")
     if "until" in fields:
         yield age < bindparam("until")
+
+
+def _namespace(fields: frozenset[str], way: Way) -> ColumnElement[str]:
+    """The namespace as the index of a way has it, and none that would find the same more slowly."""
+    if way in (Way.NAME_STATUS, Way.KIND_STATUS):
+        return s.namespace_c
+    if way is Way.AGE or (way is Way.ENDED and "status" in fields):
+        return s.namespace_posix
+    return (s.tag if way is Way.TAG else s.run).c.namespace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from taskiq_flow.model.records import (
     NONE_VALUE,
@@ -16,9 +16,8 @@ from taskiq_flow.model.records import (
     Value,
     WakeKind,
 )
-from taskiq_flow.model.state import Claim, SlotState, SlotStatus, StepState
+from taskiq_flow.model.state import Claim, RunState, SlotState, SlotStatus, StepState
 from taskiq_flow.stores.sql import schema, statements
-from taskiq_flow.stores.sql.kept import RunRows, is_short
 from taskiq_flow.stores.sql.lazy import At, LazyBlocked, LazyInbox, LazySlots, LazySteps
 from taskiq_flow.stores.sql.limits import StoredLimits
 from taskiq_flow.stores.sql.rows import (
@@ -27,6 +26,7 @@ from taskiq_flow.stores.sql.rows import (
     RUN_LOADED,
     SLOT_CHANGES,
     STEP_CHANGES,
+    RunFacts,
     from_run,
     from_slot,
     from_step,
@@ -40,9 +40,13 @@ from taskiq_flow.stores.sql.writer import SETTLING, RunWriter, is_sequence
 RUN_ALL: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_CHANGES)
 RUN_SOME: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_COUNTERS)
 STEPS: Final = Target(Verb.UPDATE, schema.step, ("rid", "idx"), STEP_CHANGES)
+KNOWN_SLOTS: Final = Target(Verb.UPDATE, schema.slot, ("rid", "step", "slot"), SLOT_CHANGES)
 RETRIES: Final = Target(Verb.UPSERT, schema.retry, ("rid", "step", "idx"), ("attempt", "due"))
 NO_RETRIES: Final = Target(Verb.DELETE, schema.retry, ("rid", "step", "idx"))
 INBOX: Final = Target(Verb.UPSERT, schema.inbox, ("rid", "name"), ("payload",))
+
+KEPT_BYTES: Final = 4096
+"""A run whose values take more than this is read again."""
 
 _CHANGES_AT: Final = statements.STEP_WIDTH - len(STEP_CHANGES)
 _RUN_FIXED: Final = len(RUN_LOADED) - len(RUN_CHANGES)
@@ -54,35 +58,48 @@ class LoadedRun(RunWriter):
     """The rules see a whole `RunState`; what they look at that is not here is fetched then.
 
     The run's row is locked, so nothing of it changes meanwhile. `save` writes the differences
-    between the rows that were read and what the rules made of them.
+    between the rows as they are and what the rules made of them. A short run goes on from there
+    with the next operation, see `KeptRuns`.
     """
 
-    def __init__(self, session: Session, row: Row, kept: RunRows | None = None) -> None:
-        facts, state = to_run(row)
+    def __init__(self, session: Session, facts: RunFacts, state: RunState, was: Row) -> None:
         super().__init__(session, facts, state)
-        state.steps, state.slots, state.inbox = LazySteps(self), LazySlots(self), LazyInbox(self)
-        if state.max_parallel is not None:
-            state.blocked = LazyBlocked(self, last_turn=facts.turn)
         self.limits = StoredLimits(session)
-        self._row, self._kept = row, kept
-        self._known_values: dict[int, Value] = {} if kept is None else dict(kept.values)
+        self._known_values: dict[int, Value] = {}
         self._known_items: dict[int, dict[int, bytes]] = {}
-        self._was = tuple(row[_RUN_FIXED:])
-        self._fixed: Row = ()
-        self._steps_were: dict[int, tuple[Any, ...]] = {}
-        self._slots_were: dict[At, tuple[Any, ...] | None] = {}
+        self.was = was
+        self._steps_were: dict[int, Row] = {}
+        self._slots_were: dict[At, Row | None] = {}
         self._retries_were: dict[At, tuple[int, float | None]] = {}
+
+    @classmethod
+    def of(cls, session: Session, row: Row) -> LoadedRun:
+        """A run of which nothing is here yet but its row."""
+        facts, state = to_run(row)
+        run = cls(session, facts, state, tuple(row[_RUN_FIXED:]))
+        state.steps, state.slots, state.inbox = LazySteps(run), LazySlots(run), LazyInbox(run)
+        if state.max_parallel is not None:
+            state.blocked = LazyBlocked(run, last_turn=facts.turn)
+        return run
+
+    def begin(self, steps: Mapping[int, Row], slots: Mapping[At, Row]) -> None:
+        """Note that the whole run is stored now, in these rows."""
+        self._steps_were.update(steps)
+        self._slots_were.update(slots)
+        self._leave()
+
+    def go_on(self, session: Session) -> None:
+        """Take up another operation."""
+        self.session, self.writes = session, Writes()
+        self._put.clear()
 
     # -- loading
 
     def load_place(self, step: int, slot: int, *, near: bool = False) -> None:
         """Fetch a step with one of its slots; ``near`` brings what it may open."""
-        kept = self._kept
-        if kept is not None and kept.at == (step, slot):
-            self.take_step(kept.step)
-            self.take_slot((step, slot), kept.slot)
-            if not near or not self.state.steps[step].record.successors:
-                return
+        known = self.state.steps.get(step) if (step, slot) in self._slots_were else None
+        if known is not None and not (near and known.record.successors):
+            return
         statement = statements.PLACE_AND_NEAR if near else statements.PLACE
         for row in self.session.rows(statement, rid=self.rid, step=step, slot=slot):
             self.take_step(row)
@@ -103,7 +120,6 @@ class LoadedRun(RunWriter):
         if index in self.state.steps:
             return
         step = self.state.steps[index] = to_step(row[: statements.STEP_WIDTH])
-        self._fixed = row[:_CHANGES_AT]
         was = self._steps_were[index] = tuple(row[_CHANGES_AT : statements.STEP_WIDTH])
         if was[_RETRYING]:
             first = self.session.rows(statements.RETRIES_DUE_FIRST, rid=self.rid, step=index)
@@ -206,8 +222,10 @@ class LoadedRun(RunWriter):
         )
 
     def items_key(self, step: StepState) -> int:
-        was = self._steps_were[step.record.index][_ITEMS_KEY]
-        return super().items_key(step) if was is None else was
+        was = self._steps_were.get(step.record.index)
+        if was is None or was[_ITEMS_KEY] is None:
+            return super().items_key(step)
+        return was[_ITEMS_KEY]
 
     def _read_items(self, step: StepState, indexes: Sequence[int]) -> dict[int, bytes]:
         key = self.items_key(step)
@@ -236,48 +254,57 @@ class LoadedRun(RunWriter):
 
     def save(self, into: Writes | None = None) -> None:
         """Write what has changed, or add it to what is written together."""
-        steps = [(i, self._save_step(i, step)) for i, step in list(self.state.steps.items())]
-        slots = [(at, self._save_slot(at, slot)) for at, slot in self.state.slots.items()]
-        self.writes.add(
-            INBOX, *((self.rid, name, payload) for name, payload in self.state.inbox.items())
-        )
+        for index, step in list(self.state.steps.items()):
+            self._save_step(index, step)
+        for at, slot in self.state.slots.items():
+            self._save_slot(at, slot)
+        for name, payload in self.state.inbox.items():
+            self.writes.add(INBOX, (self.rid, name, payload))
         self.limits.save(self.writes)
-        changes = self._save_run()
-        if into is None:
-            if len(steps) == len(slots) == 1 and slots[0][0] == (0, 0):
-                kept = self._as_kept(changes, steps[0][1], slots[0][1])
-                self.session.keep(self.run_id, kept)
-            else:
-                self.session.keep(self.run_id, None)
-            self.session.write(self.writes)
-        else:
-            into.include(self.writes)
+        self._save_run()
         # What was not here is not looked at any more; and a state that can fetch it would lie in
         # a circle with what it fetches with, for the collector to find.
         self.state.steps, self.state.slots = dict(self.state.steps), dict(self.state.slots)
-        self.state.inbox = dict(self.state.inbox)
+        self.state.inbox = {}
+        self._leave()
+        if into is None:
+            self.session.write(self.writes)
+        else:
+            into.include(self.writes)
 
-    def _as_kept(self, changes: Row, step_changes: Row, slot: Row) -> RunRows | None:
-        """The rows as they are now, if they are all that the next operation will look at."""
-        record, known = self.state.steps[0].record, self._known_values
-        if self.state.status.is_final or not is_short(self.state, record):
-            return None
-        if any(key not in known for key in record.sources):
-            return None
-        step = (*self._fixed, *step_changes)
-        return RunRows((0, 0), (*self._row[:_RUN_FIXED], *changes), step, slot, known)
+    def _leave(self) -> None:
+        """Leave the run to the next operation, if all that it will look at is here."""
+        if self._is_short():
+            self.session.keep(self)
+        else:
+            self.session.forget(self.run_id)
 
-    def _save_run(self) -> Row:
+    def _is_short(self) -> bool:
+        """Whether its own rows are all that the beginning and the end of its step look at."""
+        state, known = self.state, self._known_values
+        if state.remaining != 1 or state.status.is_final or len(state.slots) != 1:
+            return False
+        (step,) = state.steps.values() if len(state.steps) == 1 else (None,)
+        if step is None or step.status.is_final or state.max_parallel is not None:
+            return False
+        record = step.record
+        if record.kind is not StepKind.TASK or record.successors or record.limits:
+            return False
+        if not known.keys() >= set(record.sources):
+            return False
+        return sum(map(len, known.values())) <= KEPT_BYTES
+
+    def _save_run(self) -> None:
         changes = from_run(self.state, self.seq, self.turn)
         counters = len(RUN_CHANGES) - len(RUN_COUNTERS)
         # The other columns are indexed, and SQLite moves what it is told to write.
-        if changes[:counters] != self._was[:counters]:
+        if changes[:counters] != self.was[:counters]:
             self.writes.add(RUN_ALL, (self.rid, *changes))
-        elif changes != self._was:
+        elif changes != self.was:
             self.writes.add(RUN_SOME, (self.rid, *changes[counters:]))
-        return changes
+        self.was = changes
 
-    def _save_step(self, index: int, step: StepState) -> Row:
+    def _save_step(self, index: int, step: StepState) -> None:
         was = self._steps_were[index]
         more_retrying, items_key = 0, was[_ITEMS_KEY]
         if step.record.kind is StepKind.MAP and step.length is not None:
@@ -287,7 +314,7 @@ class LoadedRun(RunWriter):
             self.writes.add(STEPS, (self.rid, index, *changes))
             if step.status != was[0]:
                 self.put_sequence(index, step)
-        return changes
+            self._steps_were[index] = changes
 
     def _save_retries(self, index: int, step: StepState) -> int:
         """Write the items that failed; return how many more of them there are than before."""
@@ -306,7 +333,7 @@ class LoadedRun(RunWriter):
         self.writes.add(NO_RETRIES, *((self.rid, index, number) for number in gone))
         return len(after) - len(before)
 
-    def _save_slot(self, at: At, slot: SlotState) -> Row:
+    def _save_slot(self, at: At, slot: SlotState) -> None:
         was = self._slots_were.get(at)
         turn: int | None = None
         if slot.status is SlotStatus.BLOCKED:
@@ -317,8 +344,11 @@ class LoadedRun(RunWriter):
                 turn = self.turn
         changes = from_slot(slot, turn)
         if changes != was:
-            self.put_slot(at, changes, self.state.steps[at[0]].record.queue)
-        return changes
+            if was is None:
+                self.put_slot(at, changes, self.state.steps[at[0]].record.queue)
+            else:
+                self.writes.add(KNOWN_SLOTS, (self.rid, *at, *changes))
+            self._slots_were[at] = changes
 
 
 def to_value(key: int, body: bytes | None, length: int | None) -> Value:
@@ -327,8 +357,15 @@ def to_value(key: int, body: bytes | None, length: int | None) -> Value:
 
 def open_run(session: Session, run_id: str, at: At | None = None) -> LoadedRun | None:
     """Lock a run and begin to load it, with a place in it if that costs nothing."""
-    kept = session.kept(run_id, at)
-    if kept is not None:
-        return LoadedRun(session, kept.run, kept)
+    run = session.kept(run_id)
+    if run is not None:
+        run.go_on(session)
+        return run
+    place = None if at is None else session.place(run_id, at)
+    if at is not None and place is not None:
+        run = LoadedRun.of(session, place.run)
+        run.take_step(place.step)
+        run.take_slot(at, place.slot)
+        return run
     row = session.row(statements.RUN, run_id=run_id)
-    return None if row is None else LoadedRun(session, row)
+    return None if row is None else LoadedRun.of(session, row)

@@ -23,7 +23,7 @@ from taskiq_flow.model.records import (
     Wake,
     stored_items,
 )
-from taskiq_flow.model.state import Effects, RunState, SlotStatus
+from taskiq_flow.model.state import Effects, RunState, SlotStatus, new_list
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.base import Held
 from taskiq_flow.stores.sql import schema, statements
@@ -47,8 +47,8 @@ class Told:
     queue has taken.
     """
 
-    ended: list[tuple[str, RunStatus]] = field(default_factory=list[tuple[str, RunStatus]])
-    freed: list[Address] = field(default_factory=list[Address])
+    ended: list[tuple[str, RunStatus]] = field(default_factory=new_list)
+    freed: list[Address] = field(default_factory=new_list)
     delay: tuple[str, float] | None = None
 
     def hear(self, run: LoadedRun, effects: Effects) -> None:
@@ -200,6 +200,7 @@ def renew(session: Session, held: Sequence[Held], pace: Pace) -> dict[str, LostR
         if reason is not None:
             lost[lease.token] = reason
         elif state is not None:
+            session.forget(state.run_id)
             writes.add(LEASES, (rid, *at, lease.token, state.slots[at].due))
     limits.save(writes)
     session.write(writes)

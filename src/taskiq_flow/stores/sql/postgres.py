@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql import ClauseElement
@@ -38,6 +40,12 @@ T = TypeVar("T")
 MOST_CONNECTIONS: Final = 10
 CONNECT_SECONDS: Final = 5.0
 """How long a server may take to accept a connection."""
+
+PLANS_SECONDS: Final = 60.0
+"""So long a connection keeps its plans, which were made for tables of the size that they had then.
+
+The server has them made anew when it has looked at a table, but nobody knows when that will be.
+"""
 
 TRIES: Final = 4
 """How often an operation is tried that a deadlock, or a lost connection, has undone."""
@@ -266,6 +274,7 @@ class PostgresGate(Gate):
         self.options = options
         self._dsn = dsn
         self._idle: list[Connection] = []
+        self._planned_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
 
     async def run(
@@ -294,6 +303,9 @@ class PostgresGate(Gate):
             tries_left -= 1
             connection = await self._connect()
             try:
+                if time.monotonic() - self._planned_at[connection] > PLANS_SECONDS:
+                    await connection.execute("DISCARD PLANS")
+                    self._planned_at[connection] = time.monotonic()
                 result = await greenlet_spawn(_perform, connection, self.options, work, mode)
             except (*_AGAIN, *_LOST) as error:
                 self._put_back(connection)
@@ -338,6 +350,7 @@ class PostgresGate(Gate):
                 raise
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self._unavailable(error) from error
+        self._planned_at[connection] = time.monotonic()
         return connection
 
     def _put_back(self, connection: Connection) -> None:

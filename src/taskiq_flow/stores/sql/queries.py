@@ -5,11 +5,13 @@ from __future__ import annotations
 from sqlalchemy import bindparam, null, or_, select, text, union_all
 
 from taskiq_flow.stores.sql import schema as s
-from taskiq_flow.stores.sql.rows import RUN_SHOWN, STEP_SHOWN
+from taskiq_flow.stores.sql.rows import RUN_SHOWN, SLOT_SHOWN, STEP_SHOWN
 from taskiq_flow.stores.sql.session import one_of
 from taskiq_flow.stores.sql.statements import columns, here, rid_of_run, this_run
 
 SHOWN = select(*columns(s.run, RUN_SHOWN)).where(this_run)
+
+_has_started = or_(s.step.c.started_at.is_not(None), s.step.c.ended_at.is_not(None))
 
 # One statement sees one moment, without a transaction around it: the run comes first, and then a
 # row for each step, which leaves the places of the run empty.
@@ -18,10 +20,32 @@ SHOWN_WITH_STEPS = union_all(
         *columns(s.run, RUN_SHOWN), *(null().label(f"step_{name}") for name in STEP_SHOWN)
     ).where(this_run),
     select(*(null() for _ in RUN_SHOWN), *columns(s.step, STEP_SHOWN)).where(
-        s.step.c.rid == rid_of_run,
-        or_(s.step.c.started_at.is_not(None), s.step.c.ended_at.is_not(None)),
+        s.step.c.rid == rid_of_run, _has_started
     ),
 ).order_by(text("step_idx NULLS FIRST"))
+
+RUNS_WITH_PLANS = (
+    select(s.run.c.rid, s.plan.c.body, *columns(s.run, RUN_SHOWN))
+    .select_from(s.run.join(s.plan, s.plan.c.rid == s.run.c.rid))
+    .where(here, one_of(s.run.c.run_id, "run_ids"))
+)
+
+STEPS_OF_RUNS = (
+    select(s.step.c.rid, *columns(s.step, STEP_SHOWN))
+    .where(one_of(s.step.c.rid, "rids"), _has_started)
+    .order_by(s.step.c.rid, s.step.c.idx)
+)
+
+OPEN_SLOTS = (
+    select(*columns(s.slot, SLOT_SHOWN))
+    .where(
+        s.slot.c.rid == rid_of_run,
+        one_of(s.slot.c.step, "steps"),
+        s.slot.c.status != bindparam("done"),
+    )
+    .order_by(s.slot.c.step, s.slot.c.slot)
+    .limit(bindparam("limit"))
+)
 
 LATEST_OF_KEY = (
     select(s.run.c.run_id)

@@ -13,6 +13,7 @@ from taskiq_flow.model.records import (
     Value,
     WorkerRecord,
 )
+from taskiq_flow.model.state import OpenSlot, SlotStatus
 from taskiq_flow.stores.base import TICK_SECONDS, Ending
 from taskiq_flow.stores.sql import queries, schema, statements
 from taskiq_flow.stores.sql.loaded import to_value
@@ -20,11 +21,12 @@ from taskiq_flow.stores.sql.rows import (
     RUN_SHOWN,
     from_worker,
     to_events,
+    to_open_slot,
     to_snapshot,
     to_step_snapshot,
     to_worker,
 )
-from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
 
 LOG_LINES: Final = 10_000
 """Log lines kept of one run."""
@@ -45,6 +47,31 @@ def get(session: Session, run_id: str, *, steps: bool) -> RunSnapshot | None:
     ended = to_snapshot(shown).status.is_final
     found = (to_step_snapshot(row[width:], run_has_ended=ended) for row in rows[1:])
     return to_snapshot(shown, tuple(found))
+
+
+def get_all(
+    session: Session, run_ids: Sequence[str], *, steps: bool
+) -> list[tuple[RunSnapshot, bytes]]:
+    rows = session.rows(queries.RUNS_WITH_PLANS, run_ids=list(run_ids))
+    rids: list[int] = [row[0] for row in rows]
+    started: dict[int, list[Row]] = {rid: [] for rid in rids}
+    for rid, *step in session.rows(queries.STEPS_OF_RUNS, rids=rids) if steps else ():
+        started[rid].append(step)
+    found: dict[str, tuple[RunSnapshot, bytes]] = {}
+    for rid, plan, *shown in rows:
+        run = to_snapshot(shown)
+        ended = run.status.is_final
+        own = tuple(to_step_snapshot(step, run_has_ended=ended) for step in started[rid])
+        found[run.run_id] = (to_snapshot(shown, own), plan)
+    return [found[run_id] for run_id in run_ids if run_id in found]
+
+
+def open_slots(session: Session, run_id: str, steps: Sequence[int], limit: int) -> list[OpenSlot]:
+    run = get(session, run_id, steps=False)
+    if run is None or run.status.is_final or not steps:
+        return []
+    facts = {"steps": list(steps), "done": SlotStatus.DONE.value, "limit": limit}
+    return [to_open_slot(row) for row in session.rows(queries.OPEN_SLOTS, run_id=run_id, **facts)]
 
 
 def ending(session: Session, run_id: str, keys: Sequence[int]) -> Ending | None:

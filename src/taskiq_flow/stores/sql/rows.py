@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -25,7 +24,14 @@ from taskiq_flow.model.records import (
     StepStatus,
     WorkerRecord,
 )
-from taskiq_flow.model.state import Answer, RunState, SlotState, SlotStatus, StepState
+from taskiq_flow.model.state import (
+    Answer,
+    OpenSlot,
+    RunState,
+    SlotState,
+    SlotStatus,
+    StepState,
+)
 from taskiq_flow.stores.sql.session import Row
 
 RUN_COUNTERS: Final = ("remaining", "running", "failures", "seq", "turn")
@@ -59,6 +65,10 @@ _RECORD_WIDTH: Final = 1 + len(STEP_FIXED)
 STEP_SHOWN: Final = (
     *("idx", "name", "task", "kind", "status", "started_at", "ended_at", "attempt", "lost"),
     *("error", "retry_at", "length", "items_left", "failed", "progress"),
+)
+
+SLOT_SHOWN: Final = (
+    *("step", "slot", "status", "due", "ready_at", "started_at", "token", "lost", "kicks"),
 )
 
 SLOT_FIXED: Final = ("namespace", "queue")
@@ -133,7 +143,7 @@ def from_new(new: NewRun, namespace: str) -> tuple[Any, ...]:
         new.name,
         new.kind,
         new.key,
-        to_json(new.tags),
+        to_json(new.tags) if new.tags else "[]",
         new.meta,
         new.queue,
         to_text(new.parent),
@@ -283,12 +293,14 @@ def _to_answer(text: str) -> Answer:
     )
 
 
+@lru_cache(maxsize=1024)
 def _from_answer(answer: Answer) -> str:
     return to_json((answer.ready, answer.claimed, answer.next_token, answer.ended, answer.retry_at))
 
 
-def from_events(events: Iterable[tuple[EventType, int | None, int | None, int, str]]) -> str:
-    return to_json(list(events))
+@lru_cache(maxsize=1024)  # most runs of one plan have equal ones
+def from_events(*events: tuple[EventType, int | None, int | None, int, str]) -> str:
+    return to_json(events)
 
 
 def to_events(run_id: str, last: int, at: float, body: str) -> list[EventRecord]:
@@ -353,6 +365,12 @@ def to_step_snapshot(row: Row, *, run_has_ended: bool) -> StepSnapshot:
         items_failed=failed,
         progress=progress,
     )
+
+
+def to_open_slot(row: Row) -> OpenSlot:
+    """Read a row of `SLOT_SHOWN`."""
+    step, slot, status, *rest = row
+    return OpenSlot(step, slot, SlotStatus(status), *rest)
 
 
 def to_ready(run_id: str, record: StepRecord, slot: int) -> Ready:

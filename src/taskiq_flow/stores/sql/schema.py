@@ -24,6 +24,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from taskiq_flow.model.records import RunStatus
+from taskiq_flow.stores.sql.session import in_c, in_posix
 
 PREFIX: Final = "taskiq_flow_"
 
@@ -82,6 +83,14 @@ run = Table(
 )
 """One row per run. ``rid`` stands for the run everywhere else: shorter than its id."""
 
+namespace_c: Final = in_c(run.c.namespace)
+namespace_posix: Final = in_posix(run.c.namespace)
+"""The namespace as only some indexes have it, each of which is a longer or shorter form of others.
+
+A planner that believes all runs to be of one status, as they were when it last looked, or that
+knows nothing yet, would take a shorter one as gladly, and read them all.
+"""
+
 _GOING: Final = text("key IS NOT NULL AND ended_at IS NULL")
 _KEYED: Final = text("key IS NOT NULL")
 _ENDED: Final = text("ended_at IS NOT NULL")
@@ -112,7 +121,7 @@ Index(
 )
 Index(
     f"{PREFIX}run_outcome",
-    *(run.c.namespace, run.c.status, run.c.ended_at),
+    *(namespace_posix, run.c.status, run.c.ended_at),
     sqlite_where=_ENDED,
     postgresql_where=_ENDED,
 )
@@ -124,13 +133,13 @@ Index(
     postgresql_where=_QUEUED,
 )
 # Listings: with the number of the run, so that those of one moment are in order too.
-Index(f"{PREFIX}run_age", run.c.namespace, run.c.created_at, run.c.rid)
+Index(f"{PREFIX}run_age", namespace_posix, run.c.created_at, run.c.rid)
 for _field in ("status", "name", "kind"):
     Index(f"{PREFIX}run_{_field}", *(run.c.namespace, run.c[_field], run.c.created_at, run.c.rid))
 for _field in ("name", "kind"):
     Index(
         f"{PREFIX}run_{_field}_status",
-        *(run.c.namespace, run.c[_field], run.c.status, run.c.created_at, run.c.rid),
+        *(namespace_c, run.c[_field], run.c.status, run.c.created_at, run.c.rid),
     )
 
 tag = _table(

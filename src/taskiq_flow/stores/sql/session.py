@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Double, Table, Text, bindparam
 from sqlalchemy.engine.interfaces import Dialect
@@ -17,10 +17,11 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import Boolean, TypeEngine
 
+from taskiq_flow.model.state import new_dict
 from taskiq_flow.stores.base import Held
 
 if TYPE_CHECKING:
-    from taskiq_flow.stores.sql.kept import RunRows
+    from taskiq_flow.stores.sql.loaded import LoadedRun
 
 Row: TypeAlias = Sequence[Any]
 ResultT = TypeVar("ResultT")
@@ -64,17 +65,34 @@ class Target:
 class Writes:
     """What an operation will write, gathered so that it leaves in one go."""
 
-    rows: dict[Target, list[tuple[Any, ...]]] = field(
-        default_factory=dict[Target, list[tuple[Any, ...]]]
-    )
+    rows: dict[Target, list[tuple[Any, ...]]] = field(default_factory=new_dict)
 
     def add(self, target: Target, *rows: tuple[Any, ...]) -> None:
         if rows:
-            self.rows.setdefault(target, []).extend(rows)
+            known = self.rows.get(target)
+            if known is None:
+                self.rows[target] = [*rows]
+            else:
+                known.extend(rows)
 
     def include(self, others: Writes) -> None:
+        """Take over what others have gathered; they gather no more."""
         for target, rows in others.rows.items():
-            self.add(target, *rows)
+            known = self.rows.setdefault(target, rows)
+            if known is not rows:
+                known.extend(rows)
+
+
+class Place(NamedTuple):
+    """A run with the slot of a step that is looked at.
+
+    The rows are those of `RUN_LOADED`, of a step (``idx``, `STEP_FIXED`, `STEP_CHANGES`) and of
+    `SLOT_CHANGES`.
+    """
+
+    run: Row
+    step: Row
+    slot: Row
 
 
 class ConflictError(Exception):
@@ -158,16 +176,23 @@ class Session(ABC):
     def catch_up(self) -> None:  # noqa: B027 - there is nothing to do where each writes at once
         """Have written what other operations of the same transaction are still to write."""
 
-    def kept(
-        self,
-        run_id: str,  # noqa: ARG002 - see SQLite
-        at: tuple[int, int] | None,  # noqa: ARG002
-    ) -> RunRows | None:
-        """The rows of a run, if they are known, or can be read together with a place in it."""
+    def kept(self, run_id: str) -> LoadedRun | None:  # noqa: ARG002 - see SQLite
+        """A run that an operation before this one has left as it stands in the database."""
         return None
 
-    def keep(self, run_id: str, run: RunRows | None) -> None:  # noqa: B027 - the same
-        """Take note of a run's rows as they are now; None: they are not to be kept."""
+    def keep(self, run: LoadedRun) -> None:  # noqa: B027 - the same
+        """Leave a run, all of which is loaded and about to be saved, to later operations."""
+
+    def forget(self, run_id: str) -> None:  # noqa: B027 - the same
+        """Keep a run no more: it has ended, or is written in other ways."""
+
+    def place(
+        self,
+        run_id: str,  # noqa: ARG002 - see SQLite
+        at: tuple[int, int],  # noqa: ARG002
+    ) -> Place | None:
+        """A run and a place in it, read together where nobody else can write meanwhile."""
+        return None
 
     def stored(self, text: str) -> str:
         """Text as this database holds it."""
@@ -257,6 +282,34 @@ def _among(element: among, compiler: SQLCompiler, **kw: Any) -> str:
 def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
     column, query = compiler.process(element.column, **kw), compiler.process(element.query, **kw)
     return f"{column} IN ({query})"
+
+
+class in_c(FunctionElement[str]):  # noqa: N801 - reads like SQLAlchemy's own functions
+    """A text under a collation of its own: the same text, but it leads to no index without it.
+
+    So a planner has no choice, whatever it believes to know. SQLite needs no telling.
+    """
+
+    inherit_cache = True
+    type: TypeEngine[str] = Text()
+    collation: ClassVar[str] = "C"
+
+
+class in_posix(in_c):  # noqa: N801 - the same
+    """The same under another one."""
+
+    inherit_cache = True
+    collation: ClassVar[str] = "POSIX"
+
+
+@compiles(in_c)
+def _in_c(element: in_c, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'{compiler.process(element.clauses, **kw)} COLLATE "{element.collation}"'
+
+
+@compiles(in_c, "sqlite")
+def _in_c_sqlite(element: in_c, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
 
 
 class server_clock(FunctionElement[float]):  # noqa: N801 - reads like SQLAlchemy's own functions

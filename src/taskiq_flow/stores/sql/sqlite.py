@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.stores.sql.gate import Gate, GateOptions
-from taskiq_flow.stores.sql.kept import KeptRows
+from taskiq_flow.stores.sql.kept import KeptRuns
 from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session
 from taskiq_flow.stores.sql.sqlite_faults import fix_of
 from taskiq_flow.stores.sql.sqlite_session import SqliteSession, Together
@@ -24,6 +24,12 @@ logger = logging.getLogger("taskiq_flow.stores")
 
 ATTEMPTS: Final = 2
 """How often a batch is tried while the file is locked, or when its connection broke."""
+
+LOG_PAGES: Final = 4000
+"""Pages of the log of writes (16 MB) after which they are brought into the file.
+
+By then most of them were written several times, and go there once.
+"""
 
 MOST_AT_ONCE: Final = 200
 """Operations that share a transaction at the most, so that the first one is not kept waiting."""
@@ -62,15 +68,14 @@ class SqliteGate(Gate):
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
-        self._kept = KeptRows()
+        self._kept = KeptRuns()
         self._version: int | None = None
 
-    async def run(
+    def run(
         self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
-    ) -> ResultT:
+    ) -> asyncio.Future[ResultT]:
         self._begin()
-        writes = mode in (Mode.WRITE, Mode.STATEMENT)
-        return await self._put(work, writes=writes, about=about)
+        return self._put(work, writes=mode in (Mode.WRITE, Mode.STATEMENT), about=about)
 
     async def close(self) -> None:
         if self._thread is not None:
@@ -147,7 +152,7 @@ class SqliteGate(Gate):
                 for job in batch:
                     self._perform_apart(connection, job)
             connection.execute("COMMIT")
-            self._kept.commit()
+            self._kept.trim()
         except BaseException:
             self._kept.clear()
             if connection.in_transaction:
@@ -183,10 +188,10 @@ class SqliteGate(Gate):
             if job.writes and (job.about is None or session.has_written):
                 raise _ApartError from error
             job.error = error
+            if job.about is not None:
+                self._kept.forget(job.about)
         else:
             session.leave()
-        if job.writes and job.about is None:
-            self._kept.clear()
 
     def _perform_apart(self, connection: sqlite3.Connection, job: _Job) -> None:
         assert job.work is not None
@@ -208,6 +213,7 @@ class SqliteGate(Gate):
             )
             _use_write_ahead_log(self._connection, until=time.monotonic() + self._patience)
             self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         return self._connection
 
     def _disconnect(self) -> None:

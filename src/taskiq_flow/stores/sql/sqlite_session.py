@@ -15,11 +15,13 @@ from sqlalchemy.sql import ClauseElement
 from taskiq_flow.stores.base import Held
 from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.gate import GateOptions
-from taskiq_flow.stores.sql.kept import KeptRows, RunRows
+from taskiq_flow.stores.sql.kept import KeptRuns
+from taskiq_flow.stores.sql.loaded import LoadedRun
 from taskiq_flow.stores.sql.rows import RUN_LOADED, to_json
 from taskiq_flow.stores.sql.session import (
     Compiler,
     ConflictError,
+    Place,
     Row,
     Session,
     Target,
@@ -50,7 +52,7 @@ class Together:
     """
 
     connection: sqlite3.Connection
-    kept: KeptRows
+    kept: KeptRuns
     writes: Writes = field(default_factory=Writes)
     about: set[str] = field(default_factory=set[str])
     last_rid: int | None = None
@@ -104,7 +106,10 @@ class SqliteSession(Session):
 
     def write(self, writes: Writes) -> None:
         if self._together is not None and self._about is not None:
-            self.left.include(writes)
+            if self.left.rows:
+                self.left.include(writes)
+            else:
+                self.left = writes
         else:
             self.has_written = True
             write_rows(self._connection, writes)
@@ -114,26 +119,31 @@ class SqliteSession(Session):
         if self._together is not None and self._about is not None:
             self._together.writes.include(self.left)
             self._together.about.add(self._about)
+            self.left = Writes()
 
     def catch_up(self) -> None:
         if self._together is not None:
             self._together.flush()
 
-    def kept(self, run_id: str, at: tuple[int, int] | None) -> RunRows | None:
-        known = None
-        if self._together is not None and self._about == run_id:
-            known = self._together.kept.get(run_id)
-        return known if known is not None or at is None else self._read(run_id, at)
+    def kept(self, run_id: str) -> LoadedRun | None:
+        together = self._together
+        return together.kept.get(run_id) if together is not None and self._about == run_id else None
 
-    def _read(self, run_id: str, at: tuple[int, int]) -> RunRows | None:
+    def keep(self, run: LoadedRun) -> None:
+        if self._about != run.run_id:
+            self.forget(run.run_id)
+        elif self._together is not None:
+            self._together.kept.put(run)
+
+    def forget(self, run_id: str) -> None:
+        if self._together is not None:
+            self._together.kept.forget(run_id)
+
+    def place(self, run_id: str, at: tuple[int, int]) -> Place | None:
         row = self.row(statements.RUN_AND_PLACE, run_id=run_id, step=at[0], slot=at[1])
         if row is None:
             return None
-        return RunRows(at, row[:_RUN_END], row[_RUN_END:_STEP_END], row[_STEP_END:], {})
-
-    def keep(self, run_id: str, run: RunRows | None) -> None:
-        if self._together is not None and self._about == run_id:
-            self._together.kept.put(run_id, run)
+        return Place(row[:_RUN_END], row[_RUN_END:_STEP_END], row[_STEP_END:])
 
     def script(self, definitions: Sequence[str]) -> None:
         self.has_written = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
+from taskiq_flow.model.state import OpenSlot
 from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
 from taskiq_flow.stores.sql import (
     creation,
@@ -37,6 +38,7 @@ from taskiq_flow.stores.sql import (
     queries,
     reading,
     statements,
+    sums,
     waking,
 )
 from taskiq_flow.stores.sql.address import open_gate
@@ -223,6 +225,16 @@ class SqlRunStore(RunStore):
     async def get(self, run_id: str, *, steps: bool = True) -> RunSnapshot | None:
         return await self._do(lambda s: reading.get(s, run_id, steps=steps), Mode.READ)
 
+    async def get_all(
+        self, run_ids: Sequence[str], *, steps: bool = True
+    ) -> list[tuple[RunSnapshot, bytes]]:
+        return await self._do(lambda s: reading.get_all(s, run_ids, steps=steps), Mode.READ)
+
+    async def open_slots(
+        self, run_id: str, steps: Sequence[int], *, limit: int = 200
+    ) -> list[OpenSlot]:
+        return await self._do(lambda s: reading.open_slots(s, run_id, steps, limit), Mode.READ)
+
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         # An ended run changes no more, so its values need no common moment with its status.
         return await self._do(lambda s: reading.ending(s, run_id, keys), Mode.READ)
@@ -246,10 +258,10 @@ class SqlRunStore(RunStore):
     async def count_ended(
         self, *, since: float, until: float, buckets: int
     ) -> list[dict[RunStatus, int]]:
-        return await self._do(lambda s: listings.count_ended(s, since, until, buckets), Mode.READ)
+        return await self._do(lambda s: sums.count_ended(s, since, until, buckets), Mode.READ)
 
     async def step_totals(self, *, newest: int = 200) -> list[StepTotal]:
-        return await self._do(lambda s: listings.step_totals(s, newest), Mode.READ)
+        return await self._do(lambda s: sums.step_totals(s, newest), Mode.READ)
 
     async def delete(self, run_id: str) -> bool:
         return await self._do(lambda s: reading.delete(s, run_id), Mode.WRITE)
@@ -329,11 +341,17 @@ class SqlRunStore(RunStore):
 
     # -- how
 
-    async def _do(
+    def _do(
         self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
+    ) -> Awaitable[ResultT]:
+        if self._is_open:
+            return self._gate.run(work, mode, about)
+        return self._open_and_do(work, mode, about)
+
+    async def _open_and_do(
+        self, work: Callable[[Session], ResultT], mode: Mode, about: str | None
     ) -> ResultT:
-        if not self._is_open:
-            await self.open()
+        await self.open()
         return await self._gate.run(work, mode, about)
 
     async def _change(
@@ -349,7 +367,10 @@ class SqlRunStore(RunStore):
         for run_id, status in told.ended:
             self._announce_end(run_id, status)
         if told.delay is not None:
-            await self._observe_delay(*told.delay)
+            queue, seconds = told.delay
+            worth_telling = self._common.delays.observe(queue, seconds)
+            if worth_telling is not None:
+                await self._tell_delay(queue, worth_telling)
         ready: tuple[Ready, ...] = ()
         for address in told.freed:
             # Not in the same transaction: it holds another run. Should this be lost, the slot
@@ -364,12 +385,10 @@ class SqlRunStore(RunStore):
         )
         return None if ready is None else ready + freed
 
-    async def _observe_delay(self, queue: str, seconds: float) -> None:
-        worth_telling = self._common.delays.observe(queue, seconds)
-        if worth_telling is not None:
-            writes = Writes()
-            writes.add(DELAYS, (self.options.namespace, queue, worth_telling))
-            await self._do(lambda s: s.write(writes), Mode.STATEMENT)
+    async def _tell_delay(self, queue: str, seconds: float) -> None:
+        writes = Writes()
+        writes.add(DELAYS, (self.options.namespace, queue, seconds))
+        await self._do(lambda s: s.write(writes), Mode.STATEMENT)
 
     def _announce_end(self, run_id: str, status: RunStatus) -> None:
         for listener in self._common.listeners:

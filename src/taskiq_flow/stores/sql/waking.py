@@ -75,7 +75,7 @@ class Waking:
         runs: dict[int, LoadedRun] = {}
         for row in found:
             if row[0] not in runs:
-                runs[row[0]] = LoadedRun(self._session, row[: len(RUN_LOADED)])
+                runs[row[0]] = LoadedRun.of(self._session, row[: len(RUN_LOADED)])
         places: list[Place] = []
         slot_end = 3 + len(SLOT_CHANGES)
         for row in self._session.rows(

@@ -61,12 +61,14 @@ class RunWriter:
         if effects.events:
             self.seq += len(effects.events)
             row = (self.session.namespace, self.rid, self.seq, len(effects.events))
-            self.writes.add(EVENTS, (*row, self.session.now, from_events(effects.events)))
+            self.writes.add(EVENTS, (*row, self.session.now, from_events(*effects.events)))
         if effects.ended:
             self._end()
         return self.ready(effects)
 
     def ready(self, effects: Effects) -> tuple[Ready, ...]:
+        if not effects.ready:
+            return ()
         return tuple(
             to_ready(self.run_id, self.state.steps[step].record, slot)
             for step, slot in effects.ready
@@ -96,11 +98,8 @@ class RunWriter:
 
     def settling(self) -> tuple[WakeKind, ...]:
         """What is to be done about the run's end."""
-        wanted = {
-            WakeKind.NOTIFY: self.state.parent is not None,
-            WakeKind.PUBLISH: self.state.publish,
-        }
-        return tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
+        notify = () if self.state.parent is None else (WakeKind.NOTIFY,)
+        return (*notify, WakeKind.PUBLISH) if self.state.publish else notify
 
     def items_key(self, step: StepState) -> int:
         """Where the items of a map lie: with the step that made them, or by themselves."""

@@ -118,6 +118,26 @@ class ListingContract:
 
         assert listed == await bench.store.get(run.run_id, steps=False)
 
+    async def test_many_runs_are_read_at_once_as_each_of_them_alone(
+        self, bench: StoreBench
+    ) -> None:
+        runs = await self._runs(bench)
+        others = [await bench.create(*(step(f"s{n}") for n in range(3))) for _ in range(2)]
+        await others[0].run("s1")
+        await others[0].start("s2")
+        asked = [run.run_id for run in (*others, *runs)]
+        await bench.store.delete(runs[0].run_id)
+
+        found = await bench.store.get_all([asked[1], "no-such-run", *asked])
+
+        assert [run.run_id for run, _ in found] == [asked[1], *asked[:2], *asked[3:]]
+        for run, plan in found:
+            assert run == await bench.store.get(run.run_id)
+            assert plan == await bench.store.plan(run.run_id)
+        for run, _ in await bench.store.get_all(asked, steps=False):
+            assert run == await bench.store.get(run.run_id, steps=False)
+        assert await bench.store.get_all([]) == []
+
     async def test_an_ended_run_is_deleted_with_all_that_belongs_to_it(
         self, bench: StoreBench
     ) -> None:

@@ -6,9 +6,12 @@ from taskiq_flow.model.records import (
     Address,
     Failed,
     RunStatus,
+    StepKind,
     StepStatus,
 )
 from taskiq_flow.testing.store_bench import (
+    KICK,
+    LEASE,
     StoreBench,
     step,
 )
@@ -77,3 +80,39 @@ class SnapshotContract:
 
         assert (await run.step("a")).status is StepStatus.CANCELLED
         assert (await run.snapshot()).remaining == 1
+
+    async def test_the_open_slots_of_steps_say_what_is_due_when_and_who_has_them(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(
+            step("held"), step("ready"), step("timer", kind=StepKind.TIMER, delay_seconds=60.0),
+            step("event", kind=StepKind.EVENT, event="go"), step("later", "held"),
+        )  # fmt: skip
+        created = bench.clock()
+        bench.clock.advance(1.0)
+        grant = await run.start("held")
+
+        found = {slot.step: slot for slot in await bench.store.open_slots(run.run_id, range(5))}
+
+        assert [found[index].status for index in range(4)] == list("XRTP")
+        assert sorted(found) == [0, 1, 2, 3]
+        assert (found[0].token, found[0].started_at) == (grant.token, bench.clock())
+        assert found[0].due == bench.clock() + LEASE
+        assert (found[1].ready_at, found[1].due, found[1].kicks) == (created, created + KICK, 0)
+        assert (found[2].due, found[3].due) == (created + 60.0, None)
+        assert found[1].token is None
+        assert [slot.step for slot in await bench.store.open_slots(run.run_id, [3, 1])] == [1, 3]
+        assert len(await bench.store.open_slots(run.run_id, range(5), limit=2)) == 2
+
+    async def test_what_is_done_and_what_has_ended_has_no_open_slots(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(step("a"), step("b", "a"))
+        await run.run("a")
+        open_slots = bench.store.open_slots
+
+        assert [slot.step for slot in await open_slots(run.run_id, [0, 1])] == [1]
+        await bench.store.cancel(run.run_id, "no more")
+        assert await open_slots(run.run_id, [0, 1]) == []
+        assert await open_slots("no-such-run", [0]) == []
+        assert await open_slots(run.run_id, []) == []

@@ -1,0 +1,204 @@
+"""What background tasks promise where a start, an end, a cancel or a crash comes between."""
+
+import asyncio
+import gc
+import html
+import re
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from taskiq import InMemoryBroker, TaskiqMessage, TaskiqMiddleware
+
+from fastapi_taskflow import (
+    QueueConfig,
+    TaskAdmin,
+    TaskManager,
+    TaskStatus,
+    get_task_context,
+    task_log,
+)
+from fastapi_taskflow.exceptions import TaskNotStoredError
+from fastapi_taskflow.runner import Ended
+from taskiq_flow import PipelineMiddleware
+from taskiq_flow.model.records import RunStatus
+from taskiq_flow.operations import Operations
+from tests.support.hanging import die, tell
+
+
+async def test_bounds_that_were_set_before_the_start_hold_for_whoever_asks_first() -> None:
+    """The first question opens the store in its event loop, and begins the tasks there."""
+    manager = TaskManager(snapshot_db="memory://", queues={"mail": QueueConfig(concurrency=9)})
+    manager.update_queue_config("mail", concurrency=1, max_size=2)
+
+    await manager.list_scheduled()
+    try:
+        stats = {each["name"]: each for each in manager.queue_stats()}
+    finally:
+        await manager.shutdown()
+
+    assert (stats["mail"]["concurrency"], stats["mail"]["max_size"]) == (1, 2)
+
+
+async def test_a_task_that_was_put_off_begins_when_it_is_due_and_not_at_the_next_look() -> None:
+    """The engine looks for what is due about once a second."""
+    late: list[float] = []
+
+    async def note(due: float) -> None:
+        late.append(time.time() - due)
+
+    async with TaskManager(snapshot_db="memory://") as manager:
+        for number in range(12):
+            due = datetime.now(UTC) + timedelta(seconds=0.1 + number / 20)
+            await manager.schedule_once(note, due.timestamp(), run_at=due, run_key=str(number))
+        async with asyncio.timeout(20):
+            while len(late) < 12:  # noqa: ASYNC110 - in the tasks themselves
+                await asyncio.sleep(0.01)
+
+    assert min(late) >= 0
+    assert statistics.median(late) < 0.15
+
+
+async def test_who_hears_of_the_end_of_a_task_finds_its_last_line(tmp_path: Path) -> None:
+    """Also over another connection, and when lines come while others are being written."""
+    found: list[list[str]] = []
+
+    async def speak() -> None:
+        task_log("first")
+        for _ in range(3):
+            await asyncio.sleep(0)  # it is on its way
+        for _ in range(400):
+            task_log("-" * 10_000)
+        task_log("last")
+
+    async with TaskManager(snapshot_db=tmp_path / "tasks.db") as manager:
+
+        def look(run_id: str, status: RunStatus) -> None:
+            record = manager.store.get(run_id)
+            assert record is not None
+            found.append(record.logs)
+
+        store = await manager.core.opened_store()
+        await store.listen(look)
+        assert await manager.wait([manager.add_task(speak)], 20)
+
+    ((*_, last_line),) = found
+    assert last_line.endswith(" last")
+
+
+async def test_nothing_is_kept_of_tasks_that_were_cancelled_while_they_ran() -> None:
+    begun: list[str] = []
+
+    async def stay() -> None:
+        context = get_task_context()
+        assert context is not None
+        begun.append(context.task_id)
+        await asyncio.Event().wait()
+
+    async with TaskManager(snapshot_db="memory://") as manager:
+        ids = [manager.add_task(stay) for _ in range(20)]
+        async with asyncio.timeout(20):
+            while len(begun) < 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for task_id in ids:
+            await manager.cancel(task_id)
+        assert await manager.wait(ids, 20)
+        async with asyncio.timeout(20):
+            while manager.queue_stats()[0]["running"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+        kept = [one for one in gc.get_objects() if isinstance(one, Ended)]
+        statuses = {record.status for record in map(manager.store.get, ids) if record}
+
+    assert kept == []
+    assert statuses == {TaskStatus.CANCELLED}
+
+
+async def test_a_process_that_dies_takes_its_task_with_it_and_is_replaced() -> None:
+    async with TaskManager(snapshot_db="memory://", max_process_workers=1) as manager:
+        for function in (die, tell):
+            manager.task(executor="process")(function)
+        dead = manager.add_task(die)
+        assert await manager.wait([dead], 30)
+        told = manager.add_task(tell, "hello")
+        assert await manager.wait([told], 30)
+        broken, next_one = manager.store.get(dead), manager.store.get(told)
+
+    assert broken is not None
+    assert next_one is not None
+    assert (broken.status, next_one.status) == (TaskStatus.FAILED, TaskStatus.SUCCESS)
+    assert broken.error is not None
+    assert "process" in broken.error
+
+
+async def test_a_task_that_is_retried_where_pipelines_are_looked_at_goes_to_its_application(
+    tmp_path: Path,
+) -> None:
+    """Both have one store; the broker of the pipelines has no worker that knows the task."""
+    place, is_down, done = f"sqlite:///{tmp_path / 'runs.db'}", [True], asyncio.Event()
+
+    async def deliver() -> None:
+        if is_down:
+            raise ConnectionError("down")
+        done.set()
+
+    class Sent(TaskiqMiddleware):
+        names: ClassVar[list[str]] = []
+
+        def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+            self.names.append(message.task_name)
+            return message
+
+    pipelines = InMemoryBroker().with_middlewares(Sent(), PipelineMiddleware(store=place))
+    async with TaskManager(snapshot_db=place) as manager:
+        manager.task()(deliver)
+        failed = manager.add_task(deliver)
+        assert await manager.wait([failed], 20)
+        is_down.clear()
+
+        async with await Operations.open(broker=pipelines) as operations:
+            result = await operations.retry(failed, actor="me")
+        async with asyncio.timeout(20):
+            await done.wait()
+
+    assert result.note is not None
+    assert "or the application that it is a task of" in result.note
+    assert Sent.names == []
+    await pipelines.shutdown()
+
+
+async def test_a_task_that_is_to_run_once_is_a_link_away_from_the_schedules() -> None:
+    manager, app = TaskManager(snapshot_db="memory://"), FastAPI()
+    TaskAdmin(app, manager, auth=False)
+
+    async def remind() -> None: ...
+
+    async with manager, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as browser:
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        await manager.schedule_once(remind, run_at=tomorrow, run_key="k")
+        page = await browser.get("http://test/tasks/dashboard/schedules")
+        (link,) = re.findall(r'href="([^"]*tag=once[^"]*)"', page.text)
+        runs = await browser.get(f"http://test{html.unescape(link)}")
+
+    assert "remind" in runs.text
+
+
+def test_a_task_that_the_store_did_not_take_takes_no_place(tmp_path: Path) -> None:
+    """Otherwise a queue of bounded size would fill with tasks that nobody runs."""
+    manager = TaskManager(
+        snapshot_db=tmp_path / "nowhere" / "tasks.db",
+        queues={"mail": QueueConfig(max_size=1)},
+    )
+
+    async def send() -> None: ...
+
+    manager.task(queue="mail")(send)
+    for _ in range(3):
+        with pytest.raises(TaskNotStoredError):
+            manager.add_task(send)
+    assert manager.core.count_drafts("mail") == 0
