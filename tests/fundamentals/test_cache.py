@@ -249,7 +249,7 @@ async def test_what_is_kept_is_no_run_of_the_users(broker: InMemoryBroker) -> No
     ("policy", "words"),
     [
         ({"ttl": 0}, "Cache ttl must be positive, not 0"),
-        ({"ttl": True}, "Cache ttl must be positive, not True"),
+        ({"ttl": True}, "Cache ttl must be a number of seconds, not True"),
         ({"key": []}, "Cache key must be names of parameters"),
         ({"key": [1]}, "Cache key must be names of parameters"),
         ({"version": 1.5}, "Cache version must be text or a whole number"),

@@ -293,7 +293,9 @@ async def test_no_retry_starts_after_the_total_time(broker: InMemoryBroker) -> N
 def test_what_workers_could_not_find_is_refused_as_on_retry(broker: InMemoryBroker) -> None:
     with pytest.raises(InvalidTaskOptionError, match=r"decorate the function with @broker\.task"):
         Pipeline(broker).with_retry(on_retry=lambda error, attempt: None)
-    with pytest.raises(InvalidTaskOptionError, match="must be a number"):
+    with pytest.raises(
+        InvalidTaskOptionError, match="must be a whole number, 1 or more, not 'three'"
+    ):
         Pipeline(broker).with_retry("three")  # pyright: ignore[reportArgumentType]
 
 

@@ -11,6 +11,7 @@ import pytest
 from taskiq import (
     AsyncBroker,
     Context,
+    InMemoryBroker,
     NoResultError,
     TaskiqDepends,
     TaskiqMessage,
@@ -64,6 +65,32 @@ async def test_a_middleware_for_errors_hears_of_each_one(
     logged = {record.name: record.getMessage() for record in caplog.records}
     assert logged["taskiq.receiver.receiver"] == "Exception found while executing function."
     assert logged["taskiq_flow.engine"] == "on_error of Broken failed"
+
+
+async def test_a_step_that_is_cancelled_leaves_no_traceback_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broker = InMemoryBroker()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    @broker.task
+    async def hang(value: int) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    with caplog.at_level(logging.INFO):
+        async with asyncio.timeout(20):
+            run = await Pipeline(broker, hang).kiq(7)
+            await begun.wait()
+            await run.cancel("enough")
+            await stopped.wait()
+            await broker.shutdown()
+
+    assert any("was stopped" in record.getMessage() for record in caplog.records)
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_step_that_wants_to_end_the_worker_only_fails(broker: AsyncBroker) -> None:

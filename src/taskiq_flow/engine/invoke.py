@@ -173,6 +173,9 @@ class Invoker:
                 receiver_logger.warning(
                     "Task %s with id %s skipped setting result.", message.task_name, message.task_id
                 )
+            elif isinstance(error, asyncio.CancelledError):
+                # Somebody wanted it: no error of the task's, which a traceback would look like.
+                receiver_logger.info("Step %s was stopped.", message.task_id)
             else:
                 receiver_logger.exception("Exception found while executing function.")
             if self.hooks.of("on_error"):

@@ -24,6 +24,7 @@ from tools.serving.processes import KeptProcess, wait_until
 
 READY_LINE = "Running the steps of queue"
 BARE_READY_LINE = "Listening started"
+HARD_KILL_LINE = "Hard kill. Exiting."
 
 
 class Worker:
@@ -67,10 +68,14 @@ class Worker:
         self._process.send(number)
 
     async def ends_when_told_again(self, number: signal.Signals, *, seconds: float = 20) -> float:
-        """Repeat a signal until all of it has exited; returns the seconds that it took."""
+        """Repeat a signal until it has had enough; returns the seconds until all of it has exited.
+
+        One signal more would interrupt it again, in the middle of giving its work back.
+        """
         began = time.monotonic()
         while self.is_running and time.monotonic() - began < seconds:
-            self.send(number)
+            if HARD_KILL_LINE not in self.log:
+                self.send(number)
             await asyncio.sleep(0.1)
         self.kill()
         return time.monotonic() - began

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskiq_flow.codec import decode_error
+from taskiq_flow.exceptions import StepTimeoutError
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.model.state import RunState
 from taskiq_flow.model.transitions import DEADLINE_ERROR, POISON_ERROR
@@ -79,12 +81,21 @@ def _judge_run(cluster: Cluster, work: Workload, state: RunState) -> None:
         if step.lost < max(1, step.record.lost_most):
             _wrong(cluster, state, f"it was called poison after {step.lost} lost leases")
     elif state.status is RunStatus.FAILED:
-        if state.failed_step not in expected.failing:
+        if state.failed_step not in expected.failing and not _may_time_out(cluster, work, state):
             _wrong(cluster, state, f"step {state.failed_step} failed: {state.error!r}")
     elif expected.failing or expected.aborting:
         _wrong(cluster, state, "it had to fail")
     elif work.timeout_seconds is not None:
         _judge_deadline(cluster, state)
+
+
+def _may_time_out(cluster: Cluster, work: Workload, state: RunState) -> bool:
+    """Whether a worker may have stood still for longer than the step that failed had time."""
+    step = work.plan.steps[state.failed_step or 0]
+    stands = {Fault.PAUSE, Fault.BLOCK} & set(cluster.dice.thrown)
+    if step.timeout is None or not stands or state.error is None:
+        return False
+    return decode_error(state.error).type_name.endswith(StepTimeoutError.__name__)
 
 
 def _judge_deadline(cluster: Cluster, state: RunState) -> None:
