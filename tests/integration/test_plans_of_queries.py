@@ -3,21 +3,30 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Executable, text
 from sqlalchemy.sql import ClauseElement
 
 from benchmarks.bulk import Copy, copy_run
 from taskiq_flow.model.records import Failed, RunFilter
 from taskiq_flow.stores.base import StoreOptions
-from taskiq_flow.stores.sql import SqlRunStore, listings, postgres, sqlite_session, sums
+from taskiq_flow.stores.sql import (
+    SqlRunStore,
+    listings,
+    postgres,
+    queries,
+    sqlite_session,
+    statements,
+    sums,
+)
 from taskiq_flow.stores.sql.session import Mode
+from taskiq_flow.stores.sql.sqlite_session import DIALECT
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import DONE
 from tests.support.ways import WAYS, fields_of
@@ -224,3 +233,26 @@ def plan_of(file: sqlite3.Connection, statement: ClauseElement) -> str:
     compiled = sqlite_session.compile_statement(statement)
     plan = file.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", [1] * len(compiled.names))
     return " / ".join(row[3] for row in plan)
+
+
+async def test_sqlite_looks_up_each_row_that_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    async with StoreBench(lambda given, _: SqlRunStore(f"sqlite:///{path}", given)) as bench:
+        await bench.store.open()
+    with closing(sqlite3.connect(path)) as file:
+        plans = [(name, plan_of(file, statement)) for name, statement in of_lists()]
+
+    assert {"RUN_STATUSES", "DUE_PLACES", "RUNS_WITH_PLANS", "FORGET"} <= {
+        name for name, _ in plans
+    }
+    assert [f"{name}: {plan}" for name, plan in plans if "SCAN taskiq_flow" in plan] == []
+
+
+def of_lists() -> Iterator[tuple[str, ClauseElement]]:
+    """The statements that are told a list of keys."""
+    for name, found in (*vars(queries).items(), *vars(statements).items()):
+        for each in found if isinstance(found, tuple) else (found,):
+            if not isinstance(each, Executable) or not isinstance(each, ClauseElement):
+                continue
+            if "json_each" in str(each.compile(dialect=DIALECT)):
+                yield name, each

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Double, Table, Text, bindparam
 from sqlalchemy.engine.interfaces import Dialect
@@ -233,11 +233,20 @@ class Session(ABC):
     def _server_clock(self) -> float: ...
 
 
-class one_of(ColumnElement[bool]):  # noqa: N801 - reads like SQLAlchemy's own functions
-    """``column IN (all of one list parameter)``: a fixed text for lists of any length."""
+class Condition(ColumnElement[bool]):
+    """Stands in a ``WHERE`` as it is: ``… = 1``, as SQLite gets it by default, uses no index."""
 
     inherit_cache = False
     type = Boolean()
+
+    def self_group(self, against: Any = None) -> Self:  # noqa: ARG002 - SQLAlchemy's signature
+        return self
+
+
+class one_of(Condition):  # noqa: N801 - reads like SQLAlchemy's own functions
+    """``column IN (all of one list parameter)``: a fixed text for lists of any length."""
+
+    inherit_cache = False
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
@@ -258,7 +267,7 @@ def _one_of_sqlite(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({parameter}))"  # noqa: S608 - compiled
 
 
-class among(ColumnElement[bool]):  # noqa: N801 - reads like SQLAlchemy's own functions
+class among(Condition):  # noqa: N801 - reads like SQLAlchemy's own functions
     """``column IN (query)``, answered by looking up each row that the query finds.
 
     PostgreSQL would read all steps of a run where it expects them to be few; an array it takes
@@ -266,7 +275,6 @@ class among(ColumnElement[bool]):  # noqa: N801 - reads like SQLAlchemy's own fu
     """
 
     inherit_cache = False
-    type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], query: SelectBase) -> None:
         self.column, self.query = column, query
