@@ -172,17 +172,17 @@ class TaskRunner:
     ) -> Any:
         seconds = task.config.timeout
         if seconds is None:
-            return await self._call_for_long(task, payload, context, log)
+            return await self._invoke(task, payload, context, log)
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                return await self._call_for_long(task, payload, context, log)
+                return await self._invoke(task, payload, context, log)
         except TimeoutError as error:
             if limit.expired():
                 raise TaskTimeoutError(task.name, seconds) from error
             raise
 
-    async def _call_for_long(
+    async def _invoke(
         self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
     ) -> Any:
         if task.executor == "process":

@@ -21,10 +21,6 @@ LOOK_SECONDS = 1.0
 """The longest pause between two renewals: a cancel is seen by running code within 2 s."""
 
 
-def _new_future() -> asyncio.Future[None]:
-    return asyncio.get_running_loop().create_future()
-
-
 @dataclass(slots=True)
 class Lease:
     """A lease as its holder sees it, with the task that works under it, once there is one."""
@@ -33,7 +29,9 @@ class Lease:
     asked_at: float  # monotonic, before the request for it left: it is never younger than this
     confirmed_at: float  # monotonic, when the latest renewal was asked for
     child: asyncio.Task[Outcome] | None = None
-    ended: asyncio.Future[None] = field(default_factory=_new_future)  # of its work, however
+    ended: asyncio.Future[None] = field(  # when its work is over, however that went
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     stopped: Flag | None = None  # for code that cannot be cancelled
     lost: LostReason | None = None
     given_up: bool = False  # this worker stops, and will give the slot back

@@ -104,7 +104,8 @@ class Truth(Protocol):
 class Ledger:
     """Follows leases and running code, and says which promise is broken as soon as it is.
 
-    Times are those of the virtual clock; ``now`` is set by who calls.
+    Times are those of the virtual clock; ``now`` is set by who calls. ``held_up`` are steps in
+    whose code a process stood still.
     """
 
     lease_seconds: float
@@ -114,6 +115,7 @@ class Ledger:
     violations: list[Violation] = field(default_factory=list[Violation])
     counts: Counter[str] = field(default_factory=Counter[str])
     executions: list[Execution] = field(default_factory=list[Execution])
+    held_up: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     rolled_back_at: float = float("-inf")
     _holdings: dict[str, Holding] = field(default_factory=dict[str, Holding])
     _latest: dict[Address, str] = field(default_factory=dict[Address, str])
@@ -298,6 +300,9 @@ class Ledger:
         """User code has returned, raised, or was cancelled."""
         if execution in self.executions:
             self.executions.remove(execution)
+            host, since = execution.host, execution.began_at
+            if host.disturbed(since) or host.blocked(since):
+                self.held_up.add(execution.unit[:2])
             self._check_stopped_in_time(execution)
 
     def _check_stopped_in_time(self, execution: Execution) -> None:

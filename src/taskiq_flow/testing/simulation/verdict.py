@@ -91,9 +91,9 @@ def _judge_run(cluster: Cluster, work: Workload, state: RunState) -> None:
 
 def _may_time_out(cluster: Cluster, work: Workload, state: RunState) -> bool:
     """Whether a worker may have stood still for longer than the step that failed had time."""
-    step = work.plan.steps[state.failed_step or 0]
-    stands = {Fault.PAUSE, Fault.BLOCK} & set(cluster.dice.thrown)
-    if step.timeout is None or not stands or state.error is None:
+    number = state.failed_step or 0
+    stood_still = (work.run_id, number) in cluster.store.ledger.held_up
+    if work.plan.steps[number].timeout is None or not stood_still or state.error is None:
         return False
     return decode_error(state.error).type_name.endswith(StepTimeoutError.__name__)
 
