@@ -2,8 +2,9 @@
 
     python tools/bare_wheel.py [script.py ...]
 
-It must hold every file of the packages, import without any optional dependency, and run the first
-Python block of the README (the in-memory quickstart), then the given scripts.
+It must hold every file of the packages, give every name of theirs without any optional dependency
+(but for those that say which extra they need), and run the first Python block of the README (the
+in-memory quickstart), then the given scripts.
 """
 
 import subprocess
@@ -23,9 +24,21 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORT_ALL = """
 import importlib.util, sys
 import taskiq_flow, fastapi_taskflow
+from taskiq_flow.exceptions import MissingExtraError
 extras = ["redis", "sqlalchemy", "fastapi", "starlette", "typer", "opentelemetry", "cryptography"]
 present = [name for name in extras if importlib.util.find_spec(name)]
 assert not present, f"not a bare environment: {present}"
+lacking = set()
+for package in (taskiq_flow, fastapi_taskflow):
+    for name in package.__all__:
+        try:
+            getattr(package, name)
+        except MissingExtraError:
+            lacking.add(name)
+assert lacking == {
+    "ManagedBackgroundTasks", "PipelineVisualizationAPI", "RedisPipelineStorage",
+    "SQLPipelineStorage", "TaskAdmin", "TaskManager", "create_visualization_api",
+}, f"other names need an extra: {lacking}"
 print("taskiq_flow and fastapi_taskflow import from", taskiq_flow.__path__[0])
 """
 

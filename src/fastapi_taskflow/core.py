@@ -162,13 +162,13 @@ class TaskCore:
     async def _create_all(
         self, store: RunStore, drafts: Sequence[Draft]
     ) -> Sequence[tuple[Ready, ...] | BaseException]:
-        creating = [self._create(store, draft) for draft in drafts]
-        if len(creating) > 1:
+        if len(drafts) > 1:
+            creating = [self._create(store, draft) for draft in drafts]
             return await asyncio.gather(*creating, return_exceptions=True)
         try:
-            return [await creating[0]]
+            return (await self._create(store, drafts[0]),)
         except Exception as error:  # noqa: BLE001 - as `gather` does, without a task of its own
-            return [error]
+            return (error,)
 
     def commit_now(self, draft: Draft) -> None:
         """The same for one task, for callers that cannot wait for the event loop."""

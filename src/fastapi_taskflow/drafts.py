@@ -47,12 +47,18 @@ class TaskFacts(NamedTuple):
 
     @classmethod
     def of(
-        cls, task: RegisteredTask, place: Place, tags: Mapping[str, str] | None = None, **more: Any
+        cls,
+        task: RegisteredTask,
+        place: Place,
+        tags: Mapping[str, str] | None = None,
+        key: str | None = None,
+        **more: Any,
     ) -> TaskFacts:
         """The facts of a call of a task; ``more`` are further ones by name."""
-        own = dict(tags) if tags else _NO_TAGS
-        where = (place.queue, place.priority)
-        return cls(task.identity, task.name, task.executor, *where, own, **more)
+        said = (task.identity, task.name, task.executor, place.queue, place.priority)
+        if not tags and key is None and not more:
+            return _plain(*said)
+        return cls(*said, dict(tags) if tags else _NO_TAGS, key, **more)
 
     def of_generation(self, generation: int) -> TaskFacts:
         return self._replace(generation=generation)
@@ -85,10 +91,18 @@ class TaskFacts(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
+def _plain(
+    func: str, name: str, executor: str, queue: str | None, priority: int | None
+) -> TaskFacts:
+    """The facts of most calls of a task, one object for all of them."""
+    return TaskFacts(func, name, executor, queue, priority)
+
+
+@lru_cache(maxsize=1024)
 def _stored_plain(
     func: str, name: str, executor: str, queue: str | None, priority: int | None
 ) -> bytes:
-    facts = TaskFacts(func, name, executor, queue, priority)
+    facts = _plain(func, name, executor, queue, priority)
     return encode(facts.kept(), where="options of the task")
 
 
@@ -175,7 +189,7 @@ def key_name(idempotency_key: str) -> str:
 
 
 def new_task_id() -> str:
-    """A fresh UUID of version 4."""
+    """A fresh UUID of version 4: log lines show its first eight characters, and no time."""
     return _written(_random.getrandbits(128))
 
 

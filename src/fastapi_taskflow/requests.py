@@ -7,11 +7,10 @@ import threading
 from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastapi_taskflow.drafts import Draft
-from taskiq_flow.model.state import new_list
 
 if TYPE_CHECKING:
     from fastapi_taskflow.core import TaskCore
@@ -26,18 +25,23 @@ class RequestTasks:
     core: TaskCore
     scope: MutableMapping[str, Any]
     outer: RequestTasks | None = None
-    drafts: list[Draft] = field(default_factory=new_list)
-    going: list[asyncio.Task[None]] = field(default_factory=new_list)
-    stored: list[str] = field(default_factory=new_list)
+    # None and no empty lists: a task that waits has its request's context, and with it this.
+    drafts: list[Draft] | None = None
+    going: list[asyncio.Task[None]] | None = None
+    stored: tuple[str, ...] = ()
     is_open: bool = True
     _is_watched: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    """One for all requests: it is held for moments."""
 
     def add(self, draft: Draft) -> bool:
         """Keep a task until the response; False when the request has ended."""
         with self._lock:
             if self.is_open:
-                self.drafts.append(draft)
+                if self.drafts is None:
+                    self.drafts = [draft]
+                else:
+                    self.drafts.append(draft)
                 self._watch()
             return self.is_open
 
@@ -56,7 +60,7 @@ class RequestTasks:
         """Let the response wait for a task that is being stored; False when it has been sent."""
         with self._lock:
             if self.is_open:
-                self.going.append(storing)
+                self.going = [*(self.going or ()), storing]
             return self.is_open
 
     @property
@@ -71,19 +75,20 @@ class RequestTasks:
             QueueFullError: Their queue is full.
         """
         with self._lock:
-            drafts, self.drafts = self.drafts, []
-            going, self.going = self.going, []
-        for storing in going:
+            drafts, self.drafts = self.drafts, None
+            going, self.going = self.going, None
+        for storing in going or ():
             await storing
-        if drafts:
+        if drafts is not None:
             await self.core.commit(drafts)
-            self.stored.extend(draft.task_id for draft in drafts)
+            if self.manager.run_synchronously:
+                self.stored += tuple([draft.task_id for draft in drafts])
 
     def discard(self) -> None:
         """Forget what was added and is not stored: the request has failed."""
         with self._lock:
-            drafts, self.drafts = self.drafts, []
-        for draft in drafts:
+            drafts, self.drafts = self.drafts, None
+        for draft in drafts or ():
             self.core.discard(draft)
 
     def close(self) -> None:
@@ -96,7 +101,6 @@ class RequestTasks:
         self.close()
         if self.drafts:
             self.discard()
-        # A task that waits has the context of its request, and with it this object.
         self.scope = {}
 
 

@@ -1,96 +1,95 @@
 """Durable pipelines on Taskiq: kill any process, the run goes on."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from taskiq_flow import tracking
-from taskiq_flow.cache import BaseCacheAdapter, InMemoryCacheAdapter
-from taskiq_flow.codec import register_codec, register_exception
-from taskiq_flow.compile import Continue
-from taskiq_flow.config import TaskiqFlowConfig
-from taskiq_flow.context import PipelineContext
-from taskiq_flow.dataflow import (
-    DAG,
-    CachePolicy,
-    CPUProfile,
-    DAGBuilder,
-    DAGNode,
-    DataCache,
-    DataflowRegistry,
-    DataNode,
-    RAMProfile,
-    TaskInfo,
-    get_all_pipeline_outputs,
-    get_pipeline_metadata,
-    get_task_by_output,
-    get_task_inputs,
-    get_task_outputs,
-    is_pipeline_task,
-    pipeline_task,
-    pipeline_task_multi_output,
-    resolve_task_dependencies,
-    validate_pipeline_outputs,
-)
-from taskiq_flow.events import EventType, RunEvent
-from taskiq_flow.exceptions import (
-    AbortPipeline,
-    ChildRunError,
-    ConfigurationError,
-    CycleError,
-    DuplicatePipelineError,
-    EventTimeoutError,
-    NoCaseError,
-    PipelineCancelledError,
-    PipelineError,
-    PipelineTimeoutError,
-    RunEndedError,
-    RunNotFoundError,
-    StoreUnavailableError,
-    TaskiqFlowError,
-    TaskNotFoundError,
-    TrackingError,
-)
-from taskiq_flow.execution_engine import ExecutionEngine
-from taskiq_flow.hooks import EventFilter, HookManager
-from taskiq_flow.limits import limit
-from taskiq_flow.map_reduce import MapReduce
-from taskiq_flow.metrics import MetricsCollector
-from taskiq_flow.middleware import PipelineMiddleware
-from taskiq_flow.middlewares import (
-    CacheMiddleware,
-    DLQManager,
-    PipelineRetryMiddleware,
-    RetryMiddleware,
-    StorageMiddleware,
-    calculate_exponential_backoff_delay,
-)
-from taskiq_flow.model.records import Limit
-from taskiq_flow.not_shipped import refusing
-from taskiq_flow.pipeline import DataflowPipeline, Pipeline
-from taskiq_flow.plan import RetryPolicy
-from taskiq_flow.scheduling import PipelineScheduler
-from taskiq_flow.sending import send_event
-from taskiq_flow.storage import (
-    BaseStorageAdapter,
-    InMemoryStorageAdapter,
-    StorageAdapterFactory,
-    StorageEntry,
-)
-from taskiq_flow.task import PipelineTask, Task
-from taskiq_flow.tracking import (
-    InMemoryPipelineStorage,
-    PipelineStatus,
-    PipelineTrackingManager,
-    StepStatus,
-    TrackingMetrics,
-    TrackingStorage,
-    TrackingStorageFactory,
-)
-from taskiq_flow.visualization import DAGVisualizer, MermaidGenerator, visualize_pipeline
+from taskiq_flow.first_use import loading
 
 if TYPE_CHECKING:
     from taskiq_flow.api import PipelineVisualizationAPI, create_visualization_api
-    from taskiq_flow.tracking import RedisPipelineStorage, SQLPipelineStorage
+    from taskiq_flow.cache import BaseCacheAdapter, InMemoryCacheAdapter
+    from taskiq_flow.codec import register_codec, register_exception
+    from taskiq_flow.compile import Continue
+    from taskiq_flow.config import TaskiqFlowConfig
+    from taskiq_flow.context import PipelineContext
+    from taskiq_flow.dataflow import (
+        DAG,
+        CachePolicy,
+        CPUProfile,
+        DAGBuilder,
+        DAGNode,
+        DataCache,
+        DataflowRegistry,
+        DataNode,
+        RAMProfile,
+        TaskInfo,
+        get_all_pipeline_outputs,
+        get_pipeline_metadata,
+        get_task_by_output,
+        get_task_inputs,
+        get_task_outputs,
+        is_pipeline_task,
+        pipeline_task,
+        pipeline_task_multi_output,
+        resolve_task_dependencies,
+        validate_pipeline_outputs,
+    )
+    from taskiq_flow.events import EventType, RunEvent
+    from taskiq_flow.exceptions import (
+        AbortPipeline,
+        ChildRunError,
+        ConfigurationError,
+        CycleError,
+        DuplicatePipelineError,
+        EventTimeoutError,
+        NoCaseError,
+        PipelineCancelledError,
+        PipelineError,
+        PipelineTimeoutError,
+        RunEndedError,
+        RunNotFoundError,
+        StoreUnavailableError,
+        TaskiqFlowError,
+        TaskNotFoundError,
+        TrackingError,
+    )
+    from taskiq_flow.execution_engine import ExecutionEngine
+    from taskiq_flow.hooks import EventFilter, HookManager
+    from taskiq_flow.limits import limit
+    from taskiq_flow.map_reduce import MapReduce
+    from taskiq_flow.metrics import MetricsCollector
+    from taskiq_flow.middleware import PipelineMiddleware
+    from taskiq_flow.middlewares import (
+        CacheMiddleware,
+        DLQManager,
+        PipelineRetryMiddleware,
+        RetryMiddleware,
+        StorageMiddleware,
+        calculate_exponential_backoff_delay,
+    )
+    from taskiq_flow.model.records import Limit
+    from taskiq_flow.pipeline import DataflowPipeline, Pipeline
+    from taskiq_flow.plan import RetryPolicy
+    from taskiq_flow.scheduling import PipelineScheduler
+    from taskiq_flow.sending import send_event
+    from taskiq_flow.storage import (
+        BaseStorageAdapter,
+        InMemoryStorageAdapter,
+        StorageAdapterFactory,
+        StorageEntry,
+    )
+    from taskiq_flow.task import PipelineTask, Task
+    from taskiq_flow.tracking import (
+        InMemoryPipelineStorage,
+        PipelineStatus,
+        PipelineTrackingManager,
+        RedisPipelineStorage,
+        SQLPipelineStorage,
+        StepStatus,
+        TrackingMetrics,
+        TrackingStorage,
+        TrackingStorageFactory,
+    )
+    from taskiq_flow.visualization import DAGVisualizer, MermaidGenerator, visualize_pipeline
 
 __all__ = [
     "DAG",
@@ -179,12 +178,93 @@ __all__ = [
     "visualize_pipeline",
 ]
 
-_refuse = refusing(__name__)
-
-
-def __getattr__(name: str) -> Any:
-    if name in {"RedisPipelineStorage", "SQLPipelineStorage"}:  # these need extras
-        return getattr(tracking, name)
-    if name in {"PipelineVisualizationAPI", "create_visualization_api"}:
-        return getattr(import_module("taskiq_flow.api"), name)
-    return _refuse(name)
+if not TYPE_CHECKING:  # with a `__getattr__`, a checker would let any name pass
+    __getattr__, __dir__ = loading(
+        __name__,
+        {
+            "DAG": "taskiq_flow.dataflow",
+            "AbortPipeline": "taskiq_flow.exceptions",
+            "BaseCacheAdapter": "taskiq_flow.cache",
+            "BaseStorageAdapter": "taskiq_flow.storage",
+            "CPUProfile": "taskiq_flow.dataflow",
+            "CacheMiddleware": "taskiq_flow.middlewares",
+            "CachePolicy": "taskiq_flow.dataflow",
+            "ChildRunError": "taskiq_flow.exceptions",
+            "ConfigurationError": "taskiq_flow.exceptions",
+            "Continue": "taskiq_flow.compile",
+            "CycleError": "taskiq_flow.exceptions",
+            "DAGBuilder": "taskiq_flow.dataflow",
+            "DAGNode": "taskiq_flow.dataflow",
+            "DAGVisualizer": "taskiq_flow.visualization",
+            "DLQManager": "taskiq_flow.middlewares",
+            "DataCache": "taskiq_flow.dataflow",
+            "DataNode": "taskiq_flow.dataflow",
+            "DataflowPipeline": "taskiq_flow.pipeline",
+            "DataflowRegistry": "taskiq_flow.dataflow",
+            "DuplicatePipelineError": "taskiq_flow.exceptions",
+            "EventFilter": "taskiq_flow.hooks",
+            "EventTimeoutError": "taskiq_flow.exceptions",
+            "EventType": "taskiq_flow.events",
+            "ExecutionEngine": "taskiq_flow.execution_engine",
+            "HookManager": "taskiq_flow.hooks",
+            "InMemoryCacheAdapter": "taskiq_flow.cache",
+            "InMemoryPipelineStorage": "taskiq_flow.tracking",
+            "InMemoryStorageAdapter": "taskiq_flow.storage",
+            "Limit": "taskiq_flow.model.records",
+            "MapReduce": "taskiq_flow.map_reduce",
+            "MermaidGenerator": "taskiq_flow.visualization",
+            "MetricsCollector": "taskiq_flow.metrics",
+            "NoCaseError": "taskiq_flow.exceptions",
+            "Pipeline": "taskiq_flow.pipeline",
+            "PipelineCancelledError": "taskiq_flow.exceptions",
+            "PipelineContext": "taskiq_flow.context",
+            "PipelineError": "taskiq_flow.exceptions",
+            "PipelineMiddleware": "taskiq_flow.middleware",
+            "PipelineRetryMiddleware": "taskiq_flow.middlewares",
+            "PipelineScheduler": "taskiq_flow.scheduling",
+            "PipelineStatus": "taskiq_flow.tracking",
+            "PipelineTask": "taskiq_flow.task",
+            "PipelineTimeoutError": "taskiq_flow.exceptions",
+            "PipelineTrackingManager": "taskiq_flow.tracking",
+            "PipelineVisualizationAPI": "taskiq_flow.api",
+            "RAMProfile": "taskiq_flow.dataflow",
+            "RedisPipelineStorage": "taskiq_flow.tracking",
+            "RetryMiddleware": "taskiq_flow.middlewares",
+            "RetryPolicy": "taskiq_flow.plan",
+            "RunEndedError": "taskiq_flow.exceptions",
+            "RunEvent": "taskiq_flow.events",
+            "RunNotFoundError": "taskiq_flow.exceptions",
+            "SQLPipelineStorage": "taskiq_flow.tracking",
+            "StepStatus": "taskiq_flow.tracking",
+            "StorageAdapterFactory": "taskiq_flow.storage",
+            "StorageEntry": "taskiq_flow.storage",
+            "StorageMiddleware": "taskiq_flow.middlewares",
+            "StoreUnavailableError": "taskiq_flow.exceptions",
+            "Task": "taskiq_flow.task",
+            "TaskInfo": "taskiq_flow.dataflow",
+            "TaskNotFoundError": "taskiq_flow.exceptions",
+            "TaskiqFlowConfig": "taskiq_flow.config",
+            "TaskiqFlowError": "taskiq_flow.exceptions",
+            "TrackingError": "taskiq_flow.exceptions",
+            "TrackingMetrics": "taskiq_flow.tracking",
+            "TrackingStorage": "taskiq_flow.tracking",
+            "TrackingStorageFactory": "taskiq_flow.tracking",
+            "calculate_exponential_backoff_delay": "taskiq_flow.middlewares",
+            "create_visualization_api": "taskiq_flow.api",
+            "get_all_pipeline_outputs": "taskiq_flow.dataflow",
+            "get_pipeline_metadata": "taskiq_flow.dataflow",
+            "get_task_by_output": "taskiq_flow.dataflow",
+            "get_task_inputs": "taskiq_flow.dataflow",
+            "get_task_outputs": "taskiq_flow.dataflow",
+            "is_pipeline_task": "taskiq_flow.dataflow",
+            "limit": "taskiq_flow.limits",
+            "pipeline_task": "taskiq_flow.dataflow",
+            "pipeline_task_multi_output": "taskiq_flow.dataflow",
+            "register_codec": "taskiq_flow.codec",
+            "register_exception": "taskiq_flow.codec",
+            "resolve_task_dependencies": "taskiq_flow.dataflow",
+            "send_event": "taskiq_flow.sending",
+            "validate_pipeline_outputs": "taskiq_flow.dataflow",
+            "visualize_pipeline": "taskiq_flow.visualization",
+        },
+    )

@@ -9,20 +9,16 @@ from typing import Any
 
 from taskiq import AsyncBroker
 
-from taskiq_flow.compile import (
-    Compiled,
-    ExternalInputs,
-    OnError,
-    Policies,
-    TaskUse,
-    compile_graph,
-)
+from taskiq_flow.compile import Compiled, OnError, Policies, TaskUse
+from taskiq_flow.compile.graph import compile_graph
+from taskiq_flow.compile.inputs import ExternalInputs
 from taskiq_flow.dataflow import DAG, DAGNode
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.program import evaluate
 from taskiq_flow.errors import ErrorHandlingMode, PipelineErrorAggregator
 from taskiq_flow.events import EventType
 from taskiq_flow.exceptions import NoDagError
-from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
+from taskiq_flow.launch import RunOptions, check_graph, launch, routing_of, use_on
 from taskiq_flow.model.numbers import check_count, check_seconds
 from taskiq_flow.task import PipelineTask
 
@@ -150,7 +146,7 @@ class ExecutionEngine:
     async def _outputs(
         self, task: PipelineTask[Any], compiled: Compiled
     ) -> AsyncIterator[tuple[str, Any]]:
-        client = client_of(self.broker)
+        client = RunClient.of(self.broker)
         async for event in task.events():
             if event.type is not EventType.STEP_COMPLETED or event.step is None:
                 continue

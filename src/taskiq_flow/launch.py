@@ -11,15 +11,14 @@ from typing import Any
 from taskiq import AsyncBroker
 from taskiq.brokers.shared_broker import AsyncSharedBroker
 
+from taskiq_flow import dataflow
 from taskiq_flow.compile import Compiled, Routing, TaskUse, use_task
 from taskiq_flow.config import TaskiqFlowConfig, TypeCheck
-from taskiq_flow.dataflow import DAG, check_types
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.defaults import default_retries
 from taskiq_flow.engine.routing import queue_key, route_of
 from taskiq_flow.engine.runtime import runtimes
 from taskiq_flow.exceptions import FanOutError, ForeignTaskError, TypeMismatchError
-from taskiq_flow.middleware import PipelineMiddleware
 from taskiq_flow.model.numbers import check_count, check_seconds
 from taskiq_flow.model.retry import NO_RETRY
 from taskiq_flow.task import PipelineTask
@@ -88,8 +87,8 @@ async def launch(
         StoreUnavailableError: The store does not answer; nothing was stored.
     """
     inputs, items = compiled.encode(values)
-    client = client_of(broker)
-    most = client.runtime.config.max_fan_out
+    client = RunClient.of(broker)
+    most = client.home.config.max_fan_out
     for step, entries in items.items():
         if len(entries) > most:
             raise FanOutError(compiled.plan.steps[step].name, len(entries), most)
@@ -105,7 +104,7 @@ async def launch(
     return PipelineTask(run_id, client, plan=compiled.plan, return_annotation=compiled.returns)
 
 
-def check_graph(broker: AsyncBroker, dag: DAG) -> None:
+def check_graph(broker: AsyncBroker, dag: dataflow.DAG) -> None:
     """Compare what the tasks of a graph return with what those after them take.
 
     Raises:
@@ -116,14 +115,8 @@ def check_graph(broker: AsyncBroker, dag: DAG) -> None:
     config = TaskiqFlowConfig() if runtime is None else runtime.config
     if config.type_check is TypeCheck.OFF:
         return
-    found = check_types(dag)
+    found = dataflow.check_types(dag)
     if found and config.type_check is TypeCheck.ERROR:
         raise TypeMismatchError([str(mismatch) for mismatch in found])
     for mismatch in found:
         logger.warning("%s", mismatch)
-
-
-def client_of(broker: AsyncBroker) -> RunClient:
-    """The client of a broker, which gets a middleware where it has none."""
-    assert PipelineMiddleware, "importing it is what lets a client add one"
-    return RunClient.of(broker)

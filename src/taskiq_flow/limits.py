@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from taskiq_flow.exceptions import InvalidTaskOptionError
+from taskiq_flow.model.names import is_name
 from taskiq_flow.model.numbers import is_count, is_number
 from taskiq_flow.model.records import Limit
 
@@ -119,7 +120,9 @@ def _strictest(one: Limit, other: Limit) -> Limit:
 
 
 def _is_key(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and len(value) <= LONGEST_KEY
+    if not isinstance(value, str) or not is_name(value):
+        return False
+    return bool(value.strip()) and len(value) <= LONGEST_KEY
 
 
 def _is_limit(value: object) -> bool:

@@ -10,24 +10,13 @@ from typing import Any, Generic, cast
 from taskiq import AsyncBroker
 from typing_extensions import TypeVar
 
-from taskiq_flow.compile import (
-    Compiled,
-    GraphUse,
-    MapOver,
-    OnError,
-    Policies,
-    ReduceOver,
-    Reduction,
-    build_graph,
-    compile_graph,
-    constant,
-    encode_items,
-)
+from taskiq_flow.compile import Compiled, OnError, Policies, Reduction, constant, encode_items
+from taskiq_flow.compile.graph import GraphUse, MapOver, ReduceOver, build_graph, compile_graph
 from taskiq_flow.dataflow.signature import MISSING
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.results import stored_exception
 from taskiq_flow.exceptions import MapReduceShapeError
-from taskiq_flow.launch import RunOptions, check_graph, client_of, launch, routing_of, use_on
+from taskiq_flow.launch import RunOptions, check_graph, launch, routing_of, use_on
 from taskiq_flow.model.numbers import check_count
 from taskiq_flow.model.records import ItemMark
 from taskiq_flow.stores.base import CHUNK
@@ -297,7 +286,7 @@ class _MapRun:
         compiled = _compile(self.broker, [self.use], self.output, on_error=OnError.CONTINUE)
         options = RunOptions(timeout_seconds=timeout_seconds)
         handle = await launch(self.broker, compiled, [], options)
-        client = client_of(self.broker)
+        client = RunClient.of(self.broker)
         if progress is not None:
             await self._report(client, handle.run_id, progress)
         result = await handle.wait_result()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskiq import (
     AsyncBroker,
@@ -17,9 +17,9 @@ from taskiq import (
 from taskiq.exceptions import NoResultError
 from taskiq.utils import maybe_awaitable
 
+from taskiq_flow import hooks, metrics
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
-from taskiq_flow.engine import client
 from taskiq_flow.engine.hooks import StepMiddleware
 from taskiq_flow.engine.host import (
     check_broker,
@@ -31,15 +31,12 @@ from taskiq_flow.engine.host import (
 from taskiq_flow.engine.invoke import labels_for_steps, outer_labels
 from taskiq_flow.engine.runtime import Runtime, runtimes
 from taskiq_flow.engine.sender import STEP_TASK, announced
-from taskiq_flow.engine.tracked import TrackedRuns
 from taskiq_flow.exceptions import ConfigurationError, NoStoreError
-from taskiq_flow.hooks import HookManager
-from taskiq_flow.hooks.feed import HookFeed
-from taskiq_flow.metrics import MetricsCollector, MetricsMiddleware
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.factory import make_store, store_options
-from taskiq_flow.tracking import PipelineTrackingManager
-from taskiq_flow.tracking.source import make_source
+
+if TYPE_CHECKING:
+    from taskiq_flow.tracking import PipelineTrackingManager
 
 logger = logging.getLogger("taskiq_flow.engine")
 
@@ -77,8 +74,8 @@ class PipelineMiddleware(TaskiqMiddleware):
         config: TaskiqFlowConfig | None = None,
         tracking: PipelineTrackingManager | None = None,
         tracking_manager: PipelineTrackingManager | None = None,
-        hook_manager: HookManager | None = None,
-        metrics_collector: MetricsCollector | None = None,
+        hook_manager: hooks.HookManager | None = None,
+        metrics_collector: metrics.MetricsCollector | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -103,7 +100,7 @@ class PipelineMiddleware(TaskiqMiddleware):
     @property
     def runtime(self) -> Runtime:
         """The engine that this middleware shares with all others of its broker."""
-        return runtimes[self.broker]
+        return runtimes[self.broker].here()
 
     def set_broker(self, broker: AsyncBroker) -> None:
         """Register the engine's one task on the broker; the first of several does it."""
@@ -114,9 +111,9 @@ class PipelineMiddleware(TaskiqMiddleware):
         if self.tracking is not None:
             self.tracking.attach(broker, every_run=True)
         if self.hook_manager is not None:
-            HookFeed.of(broker).hear_all(self.hook_manager)
+            hooks.HookFeed.of(broker).hear_all(self.hook_manager)
         if self.metrics_collector is not None:
-            broker.add_middlewares(MetricsMiddleware(self.metrics_collector))
+            broker.add_middlewares(metrics.MetricsMiddleware(self.metrics_collector))
 
     def _make_runtime(self, broker: AsyncBroker) -> None:
         check_host()
@@ -211,8 +208,9 @@ class _Hooks:
 def _register_step_task(broker: AsyncBroker) -> None:
     async def step(slots: Any = None, context: Context = TaskiqDepends()) -> None:  # noqa: B008 - Taskiq's way
         # By its broker: Taskiq keeps this function for ever, and the engine would stay with it.
-        runtime = runtimes[context.broker]
+        runtime = runtimes[context.broker].here()
         await runtime.open()
+        runtime.begin_work()
         runtime.dispatcher.runner.invoker.adopt_receiver()
 
         async def acknowledge() -> None:
@@ -233,11 +231,8 @@ def _first_of(broker: AsyncBroker) -> PipelineMiddleware | None:
     return next((m for m in broker.middlewares if isinstance(m, PipelineMiddleware)), None)
 
 
-def _runtime_for(broker: AsyncBroker) -> Runtime:
+def runtime_for(broker: AsyncBroker) -> Runtime:
+    """The engine of a broker that has no middleware yet, and gets one."""
     check_broker(broker)
     broker.add_middlewares(PipelineMiddleware())
     return runtimes[broker]
-
-
-client.make_runtime.append(_runtime_for)
-make_source.append(TrackedRuns.of)

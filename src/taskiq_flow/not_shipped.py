@@ -71,7 +71,7 @@ def refusing(module: str) -> Callable[[str], NoReturn]:
     """
 
     def refuse(name: str) -> NoReturn:
-        instead = REPLACED[module].get(name)
+        instead = REPLACED.get(module, {}).get(name)
         if instead is not None:
             raise NotShippedError(name, instead)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")

@@ -7,9 +7,9 @@ from typing import Any
 from taskiq import AsyncBroker
 
 from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.deliver import deliver_event
 from taskiq_flow.exceptions import ConfigurationError
-from taskiq_flow.launch import client_of
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.factory import make_store, store_options
 
@@ -40,7 +40,7 @@ async def send_event(
             "send_event() needs to know where the run is; pass either broker= or store=."
         )
     if broker is not None:
-        await client_of(broker).send_event(run_id, name, payload)
+        await RunClient.of(broker).send_event(run_id, name, payload)
     elif isinstance(store, RunStore):
         await store.open()
         await deliver_event(store, run_id, name, payload)

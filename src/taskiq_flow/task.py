@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from taskiq import AsyncBroker, AsyncResultBackend, AsyncTaskiqTask, TaskiqResult
 
-from taskiq_flow.display import shown
+from taskiq_flow import display
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.forks import Changes
 from taskiq_flow.engine.results import RunOutcome
@@ -48,7 +48,7 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         plan: Plan | None = None,
         return_annotation: Any = None,
     ) -> None:
-        backend = cast("AsyncResultBackend[T]", client.runtime.broker.result_backend)
+        backend = cast("AsyncResultBackend[T]", client.home.broker.result_backend)
         super().__init__(task_id=run_id, result_backend=backend)
         self._client = client
         self._plan = plan
@@ -106,7 +106,7 @@ class PipelineTask(AsyncTaskiqTask[T], Generic[T]):
         limit = timeout if 0 < timeout < LONGEST_SECONDS else None
         run_id = await self._resolve()
         if progress:
-            async with shown(self._client, run_id):
+            async with display.shown(self._client, run_id):
                 ended = await self._client.wait(run_id, timeout_seconds=limit)
         else:
             ended = await self._client.wait(run_id, timeout_seconds=limit)

@@ -138,7 +138,7 @@ def test_the_items_of_a_map_open_beside_the_run_page_by_page(page: Page, graph_r
 
 def test_a_running_run_is_followed_without_loading_the_page_again(page: Page, house: House) -> None:
     shop = house.shop
-    run_id = house.start(shop.Pipeline(shop.broker, shop.wait).with_name("slow"), 1.2)
+    run_id = house.start(shop.Pipeline(shop.broker, shop.wait).with_name("slow"), 3)
     page.goto(f"/runs/{run_id}")
     page.evaluate("window.isTheSamePage = true")
     page.get_by_label("Filter lines").fill("nothing has this")
@@ -461,6 +461,23 @@ def test_the_store_being_away_keeps_the_last_picture_and_says_so(
     page.get_by_role("button", name="Try now").click()
     expect(page.get_by_role("alert")).to_be_hidden()
     expect(page.locator(".live")).to_contain_text("Live")
+
+
+def test_a_page_that_came_without_the_store_is_shown_as_soon_as_it_answers(page: Page) -> None:
+    nothing = page.request.get("/runs/unknown").text()
+    without = nothing.replace('class="empty"', 'class="empty" data-again="/runs"')
+    page.route(
+        re.compile("/runs$"),
+        lambda route: route.fulfill(content_type="text/html", body=without),
+        times=1,
+    )
+
+    page.goto("/runs")
+
+    expect(page.get_by_role("alert")).to_contain_text("this page tries again in")
+    expect(page.locator(".live")).to_contain_text("Offline since")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_keys_and_arrows_lead_through_the_pages(page: Page, graph_run: str) -> None:

@@ -606,6 +606,23 @@ async def test_observers_hear_of_each_status_after_it_is_recorded(place: str) ->
     ]
 
 
+async def test_observers_hear_that_the_end_of_the_application_interrupted_a_task(
+    place: str,
+) -> None:
+    memory, begun = InMemoryLogger(), asyncio.Event()
+    async with TaskManager(snapshot_db=place, loggers=[memory], shutdown_timeout=0.1) as manager:
+
+        @manager.task()
+        async def wait() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        manager.add_task(wait)
+        await asyncio.wait_for(begun.wait(), 20)
+
+    assert [event.status for event in memory.lifecycle_events] == ["running", "interrupted"]
+
+
 async def test_a_task_sees_the_context_variables_of_who_added_it(manager: TaskManager) -> None:
     trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
     seen: list[str] = []

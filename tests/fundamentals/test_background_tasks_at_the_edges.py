@@ -202,3 +202,30 @@ def test_a_task_that_the_store_did_not_take_takes_no_place(tmp_path: Path) -> No
         with pytest.raises(TaskNotStoredError):
             manager.add_task(send)
     assert manager.core.count_drafts("mail") == 0
+
+
+async def test_a_cancelled_task_stops_at_once_and_leaves_its_place_in_the_queue() -> None:
+    """Not only when leases are looked at, which is once a second, or when its turn would come."""
+    begun, stopped = asyncio.Event(), asyncio.Event()
+    queues = {"one": QueueConfig(concurrency=1, max_size=1)}
+
+    async with TaskManager(queues=queues) as manager:
+
+        @manager.task(queue="one")
+        async def wait() -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+        runs = manager.add_task(wait)
+        await asyncio.wait_for(begun.wait(), 20)
+        for _ in range(3):  # each takes the only place that there is for those that wait
+            await manager.cancel(manager.add_task(wait))
+        assert not stopped.is_set()
+        await manager.cancel(runs)
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+        assert stopped.is_set()

@@ -16,10 +16,14 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from fastapi_taskflow.asgi import TaskMiddleware
-from fastapi_taskflow.exceptions import TaskNotStoredError
+from fastapi_taskflow.core import STORED_TOGETHER
+from fastapi_taskflow.exceptions import QueueFullError, TaskNotStoredError
 from fastapi_taskflow.manager import TaskManager
 from fastapi_taskflow.models import QueueConfig, TaskStatus
+from fastapi_taskflow.requests import tasks_of_request
 from fastapi_taskflow.tasks import ManagedBackgroundTasks
+from taskiq_flow.exceptions import StoreUnavailableError
+from taskiq_flow.stores.memory import MemoryRunStore
 
 
 class Desk:
@@ -269,6 +273,114 @@ def test_a_task_that_cannot_be_stored_turns_the_response_into_a_503(tmp_path: Pa
     assert desk.got == ["never"]
     assert answer.status_code == 503
     assert answer.json() == {"detail": "The background tasks of this request could not be stored."}
+
+
+async def stored_by_a_request(desk: Desk, *queues: str) -> None:
+    """Let a request add a task to each of these queues, and store them."""
+
+    async def route(*_: Any) -> None:
+        for queue in queues:
+            desk.manager.add_task(desk.note, "never", queue=queue)
+        request = tasks_of_request(desk.manager.core)
+        assert request is not None
+        await request.store()
+
+    application: Any = TaskMiddleware(route, desk.manager)
+    async with desk.manager:
+        await application({"type": "http"}, None, None)
+
+
+async def test_a_key_that_a_request_has_used_before_takes_no_second_place_in_the_queue() -> None:
+    desk = Desk(queues={"small": QueueConfig(max_size=1)})
+    made: list[str] = []
+
+    async def route(*_: Any) -> None:
+        for _ in range(2):
+            again = desk.manager.add_task(desk.note, "once", queue="small", idempotency_key="k")
+            made.append(again)
+        raise ConnectionError("the client has gone")
+
+    application: Any = TaskMiddleware(route, desk.manager)
+    async with desk.manager:
+        with pytest.raises(ConnectionError):
+            await application({"type": "http"}, None, None)
+
+    assert made[0] == made[1]
+
+
+async def test_what_was_added_before_the_start_begins_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not only when its message counts as lost."""
+    monkeypatch.setenv("TASKIQ_FLOW_KICK_SECONDS", "600")
+    desk = Desk()
+    task_id = await asyncio.to_thread(desk.manager.add_task, desk.note, "early")
+
+    async with desk.manager:
+        assert await desk.manager.wait([task_id], timeout=20)
+
+    assert desk.got == ["early"]
+
+
+def test_a_second_event_loop_leaves_no_thread_of_the_first_behind() -> None:
+    """A test client, for example, makes one for each `with`, and not all of them are shut down."""
+    desk = Desk()
+
+    async def run() -> None:
+        assert await desk.manager.wait([desk.manager.add_task(desk.note, "x")], timeout=20)
+
+    async def run_and_stop() -> None:
+        await run()
+        await desk.manager.shutdown()
+
+    before = threading.enumerate()
+    asyncio.run(run())
+    (left,) = [each for each in threading.enumerate() if each not in before and is_of_leases(each)]
+    asyncio.run(run_and_stop())
+    left.join(20)
+
+    assert desk.got == ["x", "x"]
+    assert not left.is_alive()
+
+
+def is_of_leases(thread: threading.Thread) -> bool:
+    return thread.name == "taskiq-flow-leases"
+
+
+async def test_of_several_queues_that_are_full_the_first_is_named(tmp_path: Path) -> None:
+    place = str(tmp_path / "tasks.db")
+    queues = {name: QueueConfig(max_size=1) for name in "ab"}
+    other = Desk(snapshot_db=place, queues=queues)
+    for name in queues:  # by an instance that has not begun to run them
+        await asyncio.to_thread(other.manager.add_task, other.note, "waits", queue=name)
+
+    with pytest.raises(QueueFullError, match="'a'"):
+        await stored_by_a_request(Desk(snapshot_db=place, queues=queues), "a", "b")
+
+
+async def test_a_store_that_is_away_is_not_asked_for_every_task_of_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away(MemoryRunStore):
+        """Takes nothing, and counts who asks."""
+
+        asked = 0
+
+        def twin(self, *, namespace: str | None = None) -> MemoryRunStore:
+            return self
+
+        async def create(self, *_: Any) -> Any:
+            self.asked += 1
+            raise StoreUnavailableError("memory://", "away")
+
+    desk, store = Desk(), Away()
+    monkeypatch.setattr(desk.manager.core, "store", store)
+
+    with pytest.raises(TaskNotStoredError, match="away"):
+        await stored_by_a_request(desk, *["default"] * (2 * STORED_TOGETHER + 1))
+
+    assert store.asked == STORED_TOGETHER
+    assert desk.manager.core.count_drafts("default") == 0
 
 
 async def test_a_request_that_breaks_off_gives_its_place_in_the_queue_back() -> None:

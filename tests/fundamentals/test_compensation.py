@@ -170,3 +170,37 @@ def test_what_cannot_take_a_step_back_is_refused(broker: InMemoryBroker) -> None
         Pipeline(broker).on_failure(trip.cancel_flight)
     with pytest.raises(BadArgumentsError, match="'three' received no value"):
         Pipeline(broker, trip.flight).on_failure(three).to_view()
+
+
+async def test_what_a_child_did_is_taken_back_although_its_parent_fails_with_it() -> None:
+    broker = InMemoryBroker()
+    parent_has_ended = asyncio.Event()
+    undone: list[str] = []
+
+    @broker.task
+    async def book(name: str) -> str:
+        return f"room of {name}"
+
+    @broker.task
+    async def cancel_booking(booking: str) -> None:
+        await asyncio.wait_for(parent_has_ended.wait(), 10)
+        undone.append(booking)
+
+    @broker.task
+    async def pay(booking: str) -> str:
+        raise ValueError("no money")
+
+    child = Pipeline(broker, book).on_failure(cancel_booking).call_next(pay)
+    task = await Pipeline(broker).call_next(child).kiq("Ada")
+    with pytest.raises(PipelineError) as caught:
+        await task.wait_result(timeout=10)
+    store = RunClient.of(broker).store
+    # The end of the parent is settled, which cancels what still goes on of its children.
+    await RunClient.of(broker).runtime.settler.publish(task.run_id)
+    parent_has_ended.set()
+    [inner] = (await store.list_runs(RunFilter(tag=f"parent:{task.run_id}"))).runs
+    undo = await taken_back(broker, inner.run_id)
+
+    assert "no money" in str(caught.value)
+    assert (str(undo.status), undone) == ("COMPLETED", ["room of Ada"])
+    await broker.shutdown()

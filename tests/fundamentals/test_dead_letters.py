@@ -1,13 +1,15 @@
 """What failed for good can be listed, looked into, retried and removed."""
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from taskiq import InMemoryBroker
+from taskiq import InMemoryBroker, TaskiqMessage, TaskiqMiddleware
 
 from taskiq_flow import Pipeline, PipelineMiddleware, Task
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.exceptions import (
     ConfigurationError,
     InvalidTaskOptionError,
@@ -15,6 +17,8 @@ from taskiq_flow.exceptions import (
     RunNotFoundError,
 )
 from taskiq_flow.middlewares.retry import DLQManager
+from taskiq_flow.model.records import Address, Failed, NewRun, RunStatus
+from taskiq_flow.plan import Const, Plan, PlanStep
 
 
 class Shop:
@@ -191,6 +195,37 @@ async def test_letters_are_read_and_retried_by_the_store_alone(
     result = await Task(task_id=again, broker=broker).wait_result(timeout=30)
     assert (letter.task_id, result.return_value) == (failed, "charged 20")
     await broker.shutdown()
+
+
+async def test_a_retry_is_announced_to_those_alone_who_take_its_messages(
+    broker: InMemoryBroker,
+) -> None:
+    """The store may hold runs of other brokers, and background tasks of applications."""
+    sent: list[str] = []
+
+    class Watch(TaskiqMiddleware):
+        def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+            sent.append(message.labels["flow_task"])
+            return message
+
+    broker.add_middlewares(Watch())
+    store, letters = RunClient.of(broker).store, DLQManager(broker)
+    made: list[str] = []
+    for queue in ("elsewhere", "local"):
+        step = PlanStep(name="mail", task=f"mail by {queue}", queue=queue)
+        plan = Plan("sequential", (step,), Const("null"))
+        run_id, token = str(uuid.uuid4()), uuid.uuid4().hex
+        namespace = store.options.namespace
+        await store.create(NewRun(run_id, namespace, plan.records, plan.stored, plan.kind))
+        address = Address(run_id, 0, 0)
+        await store.start(address, token)
+        await store.finish(address, token, Failed(b""), None)
+        made.append(await letters.retry_task(run_id))
+
+    assert sent == ["mail by local"]
+    found = await store.get(made[0])
+    assert found is not None
+    assert found.status is RunStatus.PENDING
 
 
 async def test_what_is_no_dead_letter_is_refused(broker: InMemoryBroker) -> None:

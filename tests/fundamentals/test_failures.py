@@ -43,6 +43,47 @@ async def test_a_failed_step_fails_the_run_and_is_named(broker: InMemoryBroker) 
     assert caught.value.partial_results == {"load": "ABC"}
 
 
+@pytest.mark.parametrize("kind", [StopIteration, GeneratorExit])
+async def test_a_function_whose_iterator_has_ended_fails_and_hangs_nobody(
+    broker: InMemoryBroker, kind: type[BaseException]
+) -> None:
+    @broker.task
+    def first_of(values: list[int]) -> int:
+        for value in values:
+            return value
+        raise kind
+
+    @broker.task
+    async def first_in_loop_of(values: list[int]) -> int:
+        return first_of.original_func(values)
+
+    for function in (first_of, first_in_loop_of):
+        task = await Pipeline(broker, function).kiq([])
+
+        with pytest.raises(PipelineError, match=kind.__name__):
+            await task.wait_result(timeout=10)
+
+
+async def test_a_step_that_cancels_its_own_task_fails_instead_of_beginning_for_ever(
+    broker: InMemoryBroker,
+) -> None:
+    calls: list[int] = []
+
+    @broker.task
+    async def give_up(value: int) -> int:
+        calls.append(value)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return value
+
+    task = await Pipeline(broker, give_up).kiq(1)
+    with pytest.raises(PipelineError, match="CancelledError"):
+        await task.wait_result(timeout=10)
+
+    assert calls == [1]
+
+
 async def test_a_chain_that_continues_passes_none_on(broker: InMemoryBroker) -> None:
     @broker.task
     def fail(value: int) -> int:

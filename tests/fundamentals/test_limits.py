@@ -306,6 +306,8 @@ def test_a_rate_of_another_form_is_refused_with_an_example(wrong: Any) -> None:
     [
         ({"key": "", "max": 1}, "Key must be a name"),
         ({"key": "k" * 201, "max": 1}, "Key must be a name of at most 200 characters"),
+        ({"key": "a\x00b", "max": 1}, "Key must be a name of at most 200 characters"),
+        ({"key": "caf\udce9", "max": 1}, "Key must be a name of at most 200 characters"),
         ({"key": "api"}, "must say max=, rate= or both, beside the key, not 'api'"),
         ({"key": "api", "max": 0}, "Max must be a whole number, 1 or more, not 0"),
         ({"key": "api", "max": 1.5}, "Max must be a whole number"),

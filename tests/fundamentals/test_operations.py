@@ -12,6 +12,7 @@ import pytest
 from taskiq import InMemoryBroker
 
 from taskiq_flow import Pipeline, PipelineContext
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.runtime import runtimes
 from taskiq_flow.engine.standing import Cause
 from taskiq_flow.exceptions import (
@@ -23,7 +24,6 @@ from taskiq_flow.exceptions import (
     TrackingQueryError,
     UnknownStepError,
 )
-from taskiq_flow.launch import client_of
 from taskiq_flow.model.records import NewRun, RunStatus, StepStatus
 from taskiq_flow.operations import (
     MASK,
@@ -36,6 +36,7 @@ from taskiq_flow.operations import (
     RunQuery,
     letters,
 )
+from taskiq_flow.operations.watching import ALL_REGIONS
 from taskiq_flow.plan import load_plan
 from taskiq_flow.task import PipelineTask
 from taskiq_flow.visualization import render_svg
@@ -82,7 +83,7 @@ class Flow:
 
 @pytest.fixture
 async def flow(stored_broker: InMemoryBroker) -> AsyncIterator[Flow]:
-    store = client_of(stored_broker).store
+    store = RunClient.of(stored_broker).store
     if store.url.startswith("memory"):
         opened = await Operations.open(broker=stored_broker)
     else:
@@ -260,6 +261,47 @@ async def test_a_watcher_hears_that_something_changed_and_goes_on_where_it_was(
     assert flow.operations.scope.hub.watching == 0
 
 
+async def test_what_happened_before_somebody_watches_is_told_behind_the_position_they_have(
+    flow: Flow,
+) -> None:
+    """A page knows how things stood when it was made, and begins to listen a moment later."""
+    read = (await flow.operations.feed(limit=1)).position
+    task, other = await flow.run(1), await flow.run(1)
+    after = (await flow.operations.feed(limit=1)).position
+    await flow.run(1)
+
+    async def told(run_id: str | None, position: str) -> list[Change]:
+        found: list[Change] = []
+        watching = flow.operations.watch(run_id, after=position, heartbeat_seconds=0.2)
+        async with aclosing(watching) as changes, asyncio.timeout(20):
+            async for change in changes:
+                found.append(change)
+                if not change.regions:
+                    break
+        return found
+
+    (change,) = await told(task.task_id, read)
+    assert (change.run_ids, change.regions) == ({task.task_id}, ALL_REGIONS)
+    assert await told(task.task_id, after) == []
+    every, quiet = await told(None, read)
+    assert {task.task_id, other.task_id} < every.run_ids
+    assert quiet.regions == frozenset()
+
+
+async def test_who_was_away_for_long_is_told_once_and_not_piece_by_piece(
+    local: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskiq_flow.operations.watching.EVENT_PAGE", 5)
+    read = (await local.operations.feed(limit=1)).position
+    await local.run(1)
+
+    async with aclosing(local.operations.watch(after=read)) as changes:
+        change = await asyncio.wait_for(anext(changes), 20)
+
+    assert (change.is_many, change.regions) == (True, {"runs"})
+    assert change.position == (await local.operations.feed(limit=1)).position
+
+
 async def test_events_are_followed_to_the_end_of_a_run_without_gaps(flow: Flow) -> None:
     task = await flow.waiting.kiq()
     seen: list[int] = []
@@ -301,7 +343,7 @@ async def test_dead_letters_are_replayed_and_old_runs_purged(flow: Flow) -> None
 async def broker() -> AsyncIterator[InMemoryBroker]:
     """One kind of broker is enough for what is read from a store."""
     broker = InMemoryBroker()
-    client_of(broker)
+    RunClient.of(broker)
     yield broker
     await broker.shutdown()
 
@@ -433,7 +475,7 @@ async def test_a_preview_is_bounded_and_says_that_there_is_more(broker: InMemory
 
 
 async def test_the_end_of_an_id_that_fits_two_runs_is_refused(local: Flow) -> None:
-    client = client_of(local.broker)
+    client = RunClient.of(local.broker)
     plan = await client.results.plan((await local.run(1)).task_id)
     ids = [f"01a1fe2e-8b89-7000-a6f5-{number}44977e19aaa"[:36] for number in (1, 2)]
     for run_id in ids:
@@ -468,8 +510,35 @@ async def test_running_code_says_in_which_process_it_runs_and_a_wait_since_when(
     assert (await flow.operations.run(task.task_id)).standing == ()
 
 
+async def test_who_waits_for_a_limit_is_told_which_runs_hold_it(flow: Flow) -> None:
+    begun, looked = asyncio.Event(), asyncio.Event()
+
+    @flow.broker.task(task_name="ops:letter")
+    async def letter() -> None:
+        begun.set()
+        await looked.wait()
+
+    mail = Pipeline(flow.broker, letter).with_limit(key="mail", max=1)
+    first = await mail.kiq()
+    await asyncio.wait_for(begun.wait(), 20)
+    second = await mail.kiq()
+    async with asyncio.timeout(20):
+        while True:
+            (found,) = (await flow.operations.run(second.task_id)).standing
+            if found.cause is Cause.LIMIT:
+                break
+            await asyncio.sleep(0.01)
+    looked.set()
+    await asyncio.gather(first.wait_result(timeout=20), second.wait_result(timeout=20))
+
+    holder = f"held by run {first.task_id[-8:]} in step 'letter'"
+    assert found.text == f"waits behind the limit 'mail' (1 at once; {holder})"
+    assert found.held_by == (first.task_id,)
+    assert found.advice == "cancel a run that holds it, or raise the limit"
+
+
 async def test_a_queue_that_nobody_serves_is_named_everywhere(local: Flow) -> None:
-    client = client_of(local.broker)
+    client = RunClient.of(local.broker)
     plan = await client.results.plan((await local.run(1)).task_id)
     stored = plan.stored.replace(b'"local"', b'"ListQueueBroker:host:6379/0:mail"')
     plan = load_plan(stored)

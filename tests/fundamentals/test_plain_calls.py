@@ -135,3 +135,31 @@ async def test_dependencies_are_filled_in_all_the_same(broker: AsyncBroker) -> N
     run = await Pipeline(broker, whoami).kiq(7)
 
     assert (await run.wait_result(timeout=10)).return_value == "whoami 7"
+
+
+class Before(TaskiqMiddleware):
+    """Sees each call before it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        self.seen.append(message.task_name)
+        return message
+
+
+async def test_a_middleware_that_is_added_between_runs_sees_the_steps_of_the_next_one(
+    broker: AsyncBroker,
+) -> None:
+    @broker.task(task_name="plain")
+    async def plain(value: int) -> int:
+        return value
+
+    chain = Pipeline(broker, plain).call_next(plain)
+    await (await chain.kiq(1)).wait_result(timeout=10)
+    before = Before()
+    broker.add_middlewares(before)
+    await (await chain.kiq(1)).wait_result(timeout=10)
+
+    assert before.seen.count("plain") == 2

@@ -9,7 +9,7 @@ import pytest
 from taskiq import InMemoryBroker, TaskiqDepends
 from taskiq.depends.progress_tracker import TaskState
 
-from taskiq_flow import Pipeline
+from taskiq_flow import Pipeline, PipelineContext
 from taskiq_flow.engine.run_progress import run_progress
 from taskiq_flow.exceptions import ProgressError, UnserializableValueError
 from taskiq_flow.progress import (
@@ -272,3 +272,27 @@ def test_a_run_that_has_not_begun_has_no_pace() -> None:
     progress = run_progress(PipelineStatus(pipeline_id="x", status="PENDING", steps_total=2))
 
     assert (progress.items_per_second, progress.seconds_left) == (None, None)
+
+
+async def test_what_cannot_be_kept_of_its_progress_harms_neither_the_step_nor_later_reports(
+    broker: InMemoryBroker,
+) -> None:
+    said = asyncio.Event()
+
+    @broker.task
+    async def load(ctx: PipelineContext) -> str:
+        ctx.progress(1, 3, message=object())  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        ctx.progress(2, 3, message="two of three")
+        await said.wait()
+        return "loaded"
+
+    task = await Pipeline(broker, load).kiq()
+
+    async def is_told() -> bool:
+        return (await task.get_progress()).meta.get("load", {}).get("message") == "two of three"
+
+    await eventually(is_told)
+    said.set()
+    assert (await task.wait_result(timeout=10)).return_value == "loaded"

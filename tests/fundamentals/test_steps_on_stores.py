@@ -1,12 +1,13 @@
 """Pipelines as steps, branches, waiting and taking back are the same on every store."""
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 from taskiq import InMemoryBroker
 
-from taskiq_flow import Continue, Pipeline, PipelineError
+from taskiq_flow import AbortPipeline, Continue, Pipeline, PipelineCancelledError, PipelineError
 from taskiq_flow.conditions import at_least, value_at
 from taskiq_flow.engine.children import child_tag
 from taskiq_flow.engine.client import RunClient
@@ -92,3 +93,33 @@ async def test_the_end_of_a_run_reaches_its_children_and_what_it_did(
     await until_all(broker, child_tag(task.run_id), RunStatus.CANCELLED, 2)
     await until_all(broker, f"compensates:{task.run_id}", RunStatus.COMPLETED, 1)
     assert undone == [[2, 4]]
+
+
+async def test_a_run_may_be_ended_for_any_reason_that_python_can_say(
+    stored_broker: InMemoryBroker,
+) -> None:
+    broker = stored_broker
+    path = os.fsdecode(b"caf\xe9.txt")  # a file's name that is not UTF-8
+    reasons: list[Any] = [f"{path} is no picture", "a\x00b", 5, None]
+
+    @broker.task
+    async def read(number: int) -> None:
+        raise AbortPipeline(reasons[number])
+
+    @broker.task
+    async def sleep(seconds: int) -> None:
+        await asyncio.sleep(seconds)
+
+    ends = [await Pipeline(broker, read).kiq(number) for number in range(len(reasons))]
+    ends.append(await Pipeline(broker).map(read).kiq([0]))
+    ends.append(await Pipeline(broker, sleep).kiq(60))
+    await ends[-1].cancel(f"{path} has gone")
+    said: list[str] = []
+    for task in ends:
+        with pytest.raises(PipelineCancelledError) as caught:
+            await task.wait_result(timeout=20)
+        said.append(str(caught.value).partition("cancelled: ")[2].replace("\ufffd", "\x00"))
+
+    file = "caf\\udce9.txt"
+    first = f"{file} is no picture"
+    assert said == [first, "a\x00b", "5", "no reason given", first, f"{file} has gone"]

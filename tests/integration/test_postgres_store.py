@@ -25,6 +25,7 @@ LOCK_SLOT = """
     WHERE run_id = $1 FOR UPDATE OF slot
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+NOBODY_WAITS = "SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -135,6 +136,8 @@ async def test_a_cancelled_call_keeps_no_lock(bench: StoreBench, postgres_url: s
 
         with pytest.raises(asyncio.CancelledError):
             await call
+        # Asked for before the server has noticed, the lock would be a deadlock that either loses.
+        await until(lambda: blocker.fetchval(NOBODY_WAITS))
         await blocker.fetch(LOCK_RUN, run.run_id)
 
     assert isinstance(await run.try_start("a"), Grant)

@@ -40,7 +40,7 @@ from taskiq_flow.model.records import (
     StepRecord,
     bound_items_key,
 )
-from taskiq_flow.stores.base import StoreOptions
+from taskiq_flow.stores.base import Held, StoreOptions
 from taskiq_flow.stores.redis import RedisRunStore
 from taskiq_flow.testing import ManualClock, StoreBench, step
 from tools.servers import RedisServer
@@ -311,6 +311,11 @@ async def test_a_wrong_password_is_told_at_once_and_not_shown(own_redis: RedisSe
     await store.close()
 
     assert "wrong-secret" not in str(caught.value)
+    assert "check the name and the password in its address" in str(caught.value)
+    nameless = RedisRunStore(own_redis.url, retry_seconds=3600)
+    with pytest.raises(StoreUnavailableError, match="it asks for a password"):
+        await asyncio.wait_for(nameless.open(), 30)
+    await nameless.close()
     async with bench_on(address.format("right")) as bench:
         assert await bench.store.workers() == []
 
@@ -553,6 +558,20 @@ async def test_a_run_in_creation_is_not_there_and_expires_if_it_is_never_sealed(
     async with client_of(own_redis.url) as client:
         prefix = f"{{taskiq_flow:{own.options.namespace}}}:"
         assert await client.ttl(f"{prefix}r:{new.run_id}") == -1
+
+
+async def test_a_limit_that_is_held_for_hours_is_not_forgotten_while_it_is_renewed(
+    own: StoreBench, own_redis: RedisServer
+) -> None:
+    run = await own.create(step("a", limits=(Limit("api", most=1),)))
+    grant = await run.start("a")
+
+    async with client_of(own_redis.url) as client:
+        key = f"{{taskiq_flow:{own.options.namespace}}}:lh:api"
+        await client.expire(key, 5)  # most of an hour has passed
+        await own.store.renew([Held(grant.address, grant.token)])
+
+        assert await client.ttl(key) > 3000
 
 
 def look_from_another_thread(look: Callable[[], Any]) -> None:

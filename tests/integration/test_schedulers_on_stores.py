@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskiq_flow import Pipeline, PipelineMiddleware
-from taskiq_flow.launch import client_of
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.model.records import RunFilter
 from taskiq_flow.scheduling import PipelineScheduler
 from taskiq_flow.scheduling.book import PURPOSE
@@ -82,7 +82,7 @@ async def test_of_schedulers_that_see_a_tick_at_once_one_makes_its_run(team: Tea
     await team.run_due()
 
     shown, skipping = await last.get_job(job), await last.get_job(single)
-    store = client_of(last.broker).store
+    store = RunClient.of(last.broker).store
     runs = (await store.list_runs(RunFilter(tag="schedule:each"))).runs
     singles = (await store.list_runs(RunFilter(tag="schedule:single"))).runs
 
@@ -103,9 +103,9 @@ async def test_schedulers_that_start_together_store_a_job_once(team: Team) -> No
     run = await team.members[-1].run_now(job)
 
     assert job.label in ("of old", "of new")
-    stored = await client_of(team.members[0].broker).store.values(run.task_id, [-1])
+    stored = await RunClient.of(team.members[0].broker).store.values(run.task_id, [-1])
     assert stored[-1] == f'"{job.label[3:]}"'.encode()
     await team.members[1].remove_job(job)
-    beside = adapter_beside(client_of(team.members[0].broker).store, purpose=PURPOSE)
+    beside = adapter_beside(RunClient.of(team.members[0].broker).store, purpose=PURPOSE)
     assert await beside.keys() == ["revision"]
     await beside.close()

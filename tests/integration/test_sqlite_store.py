@@ -68,6 +68,24 @@ async def test_an_operation_that_fails_undoes_nothing_of_those_beside_it(
     assert [found is not None for found in stored] == [True] * 40 + [False] * 10
 
 
+async def test_a_value_that_no_file_can_keep_harms_only_whoever_gave_it(
+    bench: StoreBench,
+) -> None:
+    runs = [await bench.create(step("a")) for _ in range(4)]
+    reasons = ["first", "no text: \udce9", "second", "third"]
+
+    async with asyncio.timeout(10):
+        cancelled = await asyncio.gather(
+            *(bench.store.cancel(r.run_id, why) for r, why in zip(runs, reasons, strict=True)),
+            return_exceptions=True,
+        )
+        found = [await run.snapshot() for run in runs]
+
+    assert isinstance(cancelled.pop(1), UnicodeEncodeError)
+    assert cancelled == [True] * 3
+    assert [run.reason for run in found] == ["first", None, "second", "third"]
+
+
 async def test_a_file_that_others_keep_locked_is_unavailable_and_works_afterwards(
     bench: StoreBench, path: Path
 ) -> None:

@@ -18,11 +18,15 @@ from taskiq_flow.model.records import (
     Retry,
     RunFilter,
     RunStatus,
+    SequenceValue,
     StepKind,
     StepStatus,
 )
-from taskiq_flow.stores.sql import SqlRunStore
+from taskiq_flow.stores.sql import SqlRunStore, statements
+from taskiq_flow.stores.sql.session import Mode, Session, Writes
+from taskiq_flow.stores.sql.sqlite import SqliteGate
 from taskiq_flow.stores.sql.sqlite_session import SqliteSession
+from taskiq_flow.stores.sql.writer import VALUES
 from taskiq_flow.testing import StoreBench, step
 
 
@@ -49,6 +53,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count("rows", "queries")
     count("next_rid", "numbers")
+    transact = SqliteGate._transact
+
+    def counting(*args: Any) -> None:
+        counted["transactions"] += 1
+        transact(*args)
+
+    monkeypatch.setattr(SqliteGate, "_transact", counting)
     return counted
 
 
@@ -75,6 +86,42 @@ async def test_runs_that_wait_together_are_stored_at_the_first_attempt(
     await asyncio.gather(*(bench.store.create(draft.new) for draft in drafts))
 
     assert asked["numbers"] == 20
+
+
+async def test_what_comes_up_in_consecutive_turns_of_the_event_loop_shares_a_transaction(
+    bench: StoreBench, asked: Counter[str]
+) -> None:
+    async def create(turn: int) -> None:
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        await bench.store.create(bench.draft(step("a")).new)
+
+    await create(0)
+    asked.clear()
+
+    await asyncio.gather(*(create(number // 2) for number in range(20)))
+
+    assert asked["numbers"] == 20
+    assert asked["transactions"] == 1
+
+
+async def test_rows_are_written_in_their_order_whichever_of_their_columns_are_null(
+    bench: StoreBench,
+) -> None:
+    run = await bench.create(step("a"))
+
+    def write(session: Session) -> None:
+        row = session.row(statements.RUN, run_id=run.run_id)
+        assert row is not None
+        rid, writes = row[0], Writes()
+        writes.add(VALUES, (rid, 0, b"1", None), (rid, 0, None, 7), (rid, 0, b"2", None))
+        writes.add(VALUES, (rid, 1, b"3", None), (rid, 1, None, 7))
+        session.write(writes)
+
+    assert isinstance(bench.store, SqlRunStore)
+    await bench.store._do(write, Mode.WRITE)
+
+    assert await bench.store.values(run.run_id, [0, 1]) == {0: b"2", 1: SequenceValue(1, 7)}
 
 
 async def test_a_run_that_is_read_again_takes_one_query_for_all_of_its_rows(

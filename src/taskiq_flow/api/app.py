@@ -20,7 +20,7 @@ from taskiq_flow.api.run_routes import run_router
 from taskiq_flow.api.socket_routes import socket_router
 from taskiq_flow.api.stream_routes import stream_router
 from taskiq_flow.config import TaskiqFlowConfig
-from taskiq_flow.launch import client_of
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.operations import Operations
 from taskiq_flow.security import PipelineAuthorization, Role, Security
 from taskiq_flow.visualization import get_renderer_registry
@@ -54,7 +54,7 @@ class PipelineVisualizationAPI:
         prefix: str = "",
     ) -> None:
         self.broker, self.config = broker, config or TaskiqFlowConfig()
-        client_of(broker)
+        RunClient.of(broker)
         self.security = security or Security.from_config(self.config)
         if self.security.is_token_made:
             logger.warning(

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from taskiq import AsyncBroker
 
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.exceptions import OperationError, RunNotFoundError, TaskNotFoundError
-from taskiq_flow.launch import client_of
 from taskiq_flow.operations import Operations, RunQuery
 from taskiq_flow.pipeline import DataflowPipeline, Pipeline
 from taskiq_flow.task import PipelineTask
@@ -132,7 +132,7 @@ class Pipelines:
         if run_id is None:
             self.get(pipeline_id)
             return {"pipeline_id": pipeline_id, "status": "registered", "run_id": None, "steps": []}
-        found = await client_of(self.broker).status(run_id, values=False)
+        found = await RunClient.of(self.broker).status(run_id, values=False)
         return {**found.model_dump(mode="json"), "pipeline_id": pipeline_id}
 
     async def view(self, pipeline_id: str, operations: Operations) -> GraphView:

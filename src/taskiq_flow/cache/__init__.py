@@ -1,18 +1,15 @@
 """Values that can be made again, in memory or Redis, made by one at a time."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taskiq_flow.cache.base import BaseCacheAdapter, CacheStats
 from taskiq_flow.cache.memory import InMemoryCacheAdapter
+from taskiq_flow.first_use import loading
 
 if TYPE_CHECKING:
     from taskiq_flow.cache.redis import RedisCacheAdapter
 
 __all__ = ["BaseCacheAdapter", "CacheStats", "InMemoryCacheAdapter", "RedisCacheAdapter"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "RedisCacheAdapter":
-        return import_module("taskiq_flow.cache.redis").RedisCacheAdapter
-    raise AttributeError(f"module 'taskiq_flow.cache' has no attribute {name!r}")
+if not TYPE_CHECKING:  # with a `__getattr__`, a checker would let any name pass
+    __getattr__, __dir__ = loading(__name__, {"RedisCacheAdapter": "taskiq_flow.cache.redis"})

@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from taskiq_flow.cli.exits import Exit
-from taskiq_flow.exceptions import MissingExtraError
-
 PACKAGES = ("typer", "rich")
 
 
@@ -17,12 +14,16 @@ def main() -> int:
         try:
             import_module(package)
         except ModuleNotFoundError:
-            error = MissingExtraError("The command line", "cli", package)
-            sys.stderr.write(f"error: {error}\n")
-            return Exit.USAGE
-    app = import_module("taskiq_flow.cli.app")
-    app.app(prog_name="taskiq-flow")
-    return Exit.OK
+            return _say_missing(package)
+    import_module("taskiq_flow.cli.app").app(prog_name="taskiq-flow")
+    return 0
+
+
+def _say_missing(package: str) -> int:
+    # Loaded only here: our exceptions load Taskiq, for which nobody waits who asks for the help.
+    missing = import_module("taskiq_flow.exceptions").MissingExtraError
+    sys.stderr.write(f"error: {missing('The command line', 'cli', package)}\n")
+    return int(import_module("taskiq_flow.cli.exits").Exit.USAGE)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ LOCAL_FILE = "taskiq-flow.sqlite"
 
 STORE_VARIABLE, NAMESPACE_VARIABLE = "TASKIQ_FLOW_STORE_URL", "TASKIQ_FLOW_NAMESPACE"
 
+SILENT_TICKS, TICK_SECONDS = 4, 0.5
+"""After so long without an answer of the store somebody who waits is told of it.
+
+Counted in ticks: loading a database's client takes the event loop a second, and is one of them.
+"""
+
 _PANEL = "Everywhere"
 StoreOption = Annotated[
     str | None,
@@ -111,11 +117,22 @@ class Settings:
         Raises:
             StoreUnavailableError: It does not answer.
         """
-        opened = await Operations.open(self.store_url, broker=broker, namespace=self.namespace)
+        told = asyncio.create_task(self._say_whom_we_wait_for())
+        try:
+            opened = await Operations.open(self.store_url, broker=broker, namespace=self.namespace)
+        finally:
+            told.cancel()
         try:
             yield opened
         finally:
             await opened.close()
+
+    async def _say_whom_we_wait_for(self) -> None:
+        for _ in range(SILENT_TICKS):
+            await asyncio.sleep(TICK_SECONDS)
+        self.output.note(
+            f"waiting for {without_password(self.store_url)}, which does not answer yet"
+        )
 
 
 def without_password(url: str, text: str | None = None) -> str:

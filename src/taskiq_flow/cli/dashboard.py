@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import signal
 import socket
@@ -144,6 +145,8 @@ def _door(host: str, port: int) -> socket.socket:
             undo.pop_all()
     except OSError as error:
         why = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            why = "another program does; give another port, or 0 for any that is free"
         raise BadInputError("--port", f"{host}:{port}", f"cannot be listened at: {why}") from error
     return door
 

@@ -98,7 +98,7 @@ async def doctor(
             workers = await store.workers()
             checks += [_workers(workers, loaded), await _look_at_runs(store)]
         except TaskiqFlowError as error:
-            checks.append(Check("store", Verdict.FAULT, str(error), "Check its address."))
+            checks.append(Check("store", Verdict.FAULT, str(error)))
             code, workers = Exit.UNREACHABLE, []
         if loaded is not None:
             try:
@@ -190,7 +190,7 @@ async def _look_at_store(store: RunStore) -> tuple[list[Check], Mapping[str, Any
 def _clock(store: float, before: float, after: float) -> Check:
     """Compare the store's clock with ours; what the question itself took does not count."""
     skew = 0.0 if before <= store <= after else min(store - before, store - after, key=abs)
-    says = f"the store's differs from this machine's by {abs(skew) * 1000:,.0f} ms"
+    says = f"the store's differs from this machine's by {duration(abs(skew))}"
     if abs(skew) <= SKEW_SECONDS:
         return Check("clocks", Verdict.OK, says)
     verdict = Verdict.FAULT if abs(skew) > SKEW_MOST_SECONDS else Verdict.NOTE
@@ -231,11 +231,16 @@ async def _look_at_runs(store: RunStore) -> Check:
             found = () if run is None else await look_into(store, run, plan)
             looked += 1
             stuck += [(run_id, each) for each in found if each.cause.is_trouble][:1]
+    if not looked:
+        return Check("runs", Verdict.OK, "none goes on")
+    seen = f"the newest {looked} that go on" if looked >= LOOKED_RUNS else f"{looked} that go on"
     if not stuck:
-        return Check("runs", Verdict.OK, f"{looked} looked at that go on, none stands still")
+        return Check("runs", Verdict.OK, f"of {seen} none stands still")
     run_id, why = stuck[0]
-    says = f"{len(stuck)} of {looked} looked at stand still; {run_id[-8:]}: {why.text}"
-    return Check("runs", Verdict.NOTE, says, f"{why.advice}. `taskiq-flow list` has the others.")
+    stand = "stands" if len(stuck) == 1 else "stand"
+    says = f"{len(stuck)} of {seen} {stand} still; {run_id[-8:]}: {why.text}"
+    others = " `taskiq-flow list` has the others." if len(stuck) > 1 else ""
+    return Check("runs", Verdict.NOTE, says, f"{why.advice}.{others}")
 
 
 def _look_at_broker(broker: AsyncBroker, store: RunStore) -> list[Check]:

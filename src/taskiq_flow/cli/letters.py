@@ -150,11 +150,11 @@ def _query(
 
 
 def _table(page: LetterPage) -> Table:
-    made = table("run", "pipeline", "step", "failed", "error")
+    made = table("run", "pipeline", "step", "failed", "error", long=("pipeline", "step", "error"))
     for letter in page.letters:
         poison = " (poison)" if letter.is_poison else ""
         again = f" → {letter.retried_as[-8:]}" if letter.retried_as else ""
-        made.add_row(
+        made.add_line(
             cell(letter.short_id, "bold"),
             cell(letter.name or letter.kind, most=30),
             cell(letter.step or "whole run", most=30),
@@ -162,3 +162,14 @@ def _table(page: LetterPage) -> Table:
             cell(f"{letter.error.type}: {letter.error.message}{poison}{again}", "red", 90),
         )
     return made
+
+
+dlq = typer.Typer(
+    name="dlq",
+    help="Dead letters: failed runs, to be retried or removed.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+dlq.command("list")(list_letters)
+dlq.command("replay")(replay)
+dlq.command("delete")(delete)

@@ -89,9 +89,10 @@ async def workers(settings: Settings) -> None:
     if not found:
         settings.output.note("No live worker. Start one: taskiq worker MODULE:BROKER")
         return
-    made = table("worker", "host", "pid", "queues", "tasks", "seen", right=("pid", "tasks"))
+    columns = ("worker", "host", "pid", "queues", "tasks", "seen")
+    made = table(*columns, right=("pid", "tasks"), long=("host", "queues"))
     for worker in found:
-        made.add_row(
+        made.add_line(
             cell(worker.worker_id, "bold"),
             cell(worker.host, most=40),
             cell(worker.pid or ""),

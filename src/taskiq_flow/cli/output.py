@@ -78,14 +78,27 @@ class Output:
             self.json(said)
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table in the command's look: a quiet heading, no lines."""
-    made = Table(box=None, header_style="bright_black", pad_edge=False, padding=(0, 2, 0, 0))
+class OneLineTable(Table):
+    """A table each row of which is one line, however narrow the terminal is."""
+
+    def add_line(self, *cells: Text) -> None:
+        for text in cells:
+            text.no_wrap, text.overflow = True, "ellipsis"
+        self.add_row(*cells)
+
+
+def table(*columns: str, right: Sequence[str] = (), long: Sequence[str] = ()) -> OneLineTable:
+    """An empty table in the command's look: a quiet heading, no lines.
+
+    Where it is wider than the terminal, columns of ``long`` give way first: an id of which a
+    part is missing finds nothing.
+    """
+    made = OneLineTable(box=None, header_style="bright_black", pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
         made.add_column(
             name,
             justify="right" if name in right else "left",
-            no_wrap=True,
+            no_wrap=name not in long,  # rich takes room from the others first
             overflow="ellipsis",
         )
     return made

@@ -44,9 +44,10 @@ async def list_schedules(settings: Settings) -> None:
 
 
 def _table(found: Sequence[ScheduleView]) -> Table:
-    made = table("schedule", "pipeline", "rule", "next", "last", "runs", "", right=("runs",))
+    columns = ("schedule", "pipeline", "rule", "next", "last", "runs", "")
+    made = table(*columns, right=("runs",), long=("pipeline", "rule", ""))
     for each in found:
-        made.add_row(
+        made.add_line(
             cell(each.schedule_id, "bold", 40),
             cell(each.pipeline, most=30),
             cell(each.trigger, most=40),
@@ -102,3 +103,16 @@ def _tell(settings: Settings, result: ActionResult, sentence: str) -> None:
     settings.output.line(sentence)
     if result.note:
         settings.output.note(result.note)
+
+
+schedules = typer.Typer(
+    name="schedules",
+    help="Schedules: what starts when; pause, hurry or remove them.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+schedules.command("list")(list_schedules)
+schedules.command("pause")(pause)
+schedules.command("resume")(resume)
+schedules.command("run")(run_now)
+schedules.command("remove")(remove)

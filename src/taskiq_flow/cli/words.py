@@ -25,9 +25,10 @@ STANDING_MOST = 8
 
 def runs_table(runs: Iterable[RunSummary], why: Mapping[str, StandingView] = _NO_REASONS) -> Table:
     """A row for each run, with the reason by its id why one has not ended."""
-    made = table("status", "run", "pipeline", "steps", "began", "took", "", right=("steps", "took"))
+    columns = ("status", "run", "pipeline", "steps", "began", "took", "")
+    made = table(*columns, right=("steps", "took"), long=("pipeline", ""))
     for run in runs:
-        made.add_row(
+        made.add_line(
             word_of(run.status),
             cell(run.short_id, "bold"),
             title_of(run),

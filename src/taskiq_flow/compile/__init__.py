@@ -5,8 +5,6 @@ from taskiq_flow.compile.builtin import BUILTINS, MERGE, StepOption
 from taskiq_flow.compile.chain import compile_chain
 from taskiq_flow.compile.children import Child, Continue, Startable, continuation
 from taskiq_flow.compile.compiled import Compiled, InputSlot, StartValues, encode_items
-from taskiq_flow.compile.graph import GraphUse, MapOver, ReduceOver, build_graph, compile_graph
-from taskiq_flow.compile.inputs import ExternalInputs
 from taskiq_flow.compile.links import (
     After,
     Arm,
@@ -32,7 +30,6 @@ from taskiq_flow.compile.policies import (
 )
 from taskiq_flow.compile.reduction import Reduction
 from taskiq_flow.compile.uses import AsyncTask, Routing, SyncTask, TaskUse, constant, use_task
-from taskiq_flow.compile.view import plan_view
 from taskiq_flow.model.retry import ExceptionKinds, names_of
 
 __all__ = [
@@ -50,18 +47,14 @@ __all__ = [
     "Compiled",
     "Continue",
     "ExceptionKinds",
-    "ExternalInputs",
-    "GraphUse",
     "Group",
     "InputSlot",
     "Link",
     "Map",
-    "MapOver",
     "Next",
     "OnError",
     "Policies",
     "Reduce",
-    "ReduceOver",
     "Reduction",
     "Routing",
     "Shape",
@@ -74,15 +67,12 @@ __all__ = [
     "Use",
     "WaitFor",
     "Ways",
-    "build_graph",
     "case_keys",
     "check_retry",
     "compile_chain",
-    "compile_graph",
     "constant",
     "continuation",
     "encode_items",
     "names_of",
-    "plan_view",
     "use_task",
 ]

@@ -6,8 +6,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, ForwardRef, Union, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Final, ForwardRef, Union, cast, get_args, get_origin
 
 from taskiq_flow.compile.compiled import Compiled, InputSlot, StartValues
 from taskiq_flow.compile.links import ChildPlan, ChildUse, Shape
@@ -129,8 +129,13 @@ class _Prepared(Continue):
         return Child.from_json(child), values
 
 
+_VALUES: Final = frozenset({NoneType, bool, int, float, str, bytes, list, tuple, dict})
+
+
 def continuation(returned: object) -> Continue | None:
     """What a step's result asks to be run, if it does."""
+    if type(returned) in _VALUES:
+        return None  # nearly all are; asking an abstract class takes longer
     if isinstance(returned, Continue):
         return returned
     return Continue(returned) if isinstance(returned, Startable) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from taskiq_flow import visualization
 from taskiq_flow.compile.branches import Ways
 from taskiq_flow.compile.builtin import MERGE, StepOption
 from taskiq_flow.model.records import StepKind
@@ -17,15 +18,14 @@ from taskiq_flow.plan import (
     Source,
     input_key,
 )
-from taskiq_flow.visualization import EdgeView, GraphView, NodeView
 
 
-def plan_view(plan: Plan, statuses: Mapping[str, str] | None = None) -> GraphView:
+def plan_view(plan: Plan, statuses: Mapping[str, str] | None = None) -> visualization.GraphView:
     """Turn a plan into what is drawn; ``statuses`` are words by the names of steps."""
     said = statuses or {}
     names = _Names(plan)
     nodes = tuple(
-        NodeView(
+        visualization.NodeView(
             id=step.name,
             label=step.name,
             kind=_kind(step),
@@ -38,7 +38,7 @@ def plan_view(plan: Plan, statuses: Mapping[str, str] | None = None) -> GraphVie
         for index, step in enumerate(plan.steps)
     )
     edges = tuple(
-        EdgeView(
+        visualization.EdgeView(
             plan.steps[source].name,
             step.name,
             _way(plan.steps[source], index) or _label(names, step, source),
@@ -46,7 +46,7 @@ def plan_view(plan: Plan, statuses: Mapping[str, str] | None = None) -> GraphVie
         for index, step in enumerate(plan.steps)
         for source in step.after
     )
-    return GraphView(plan.name, nodes, edges)
+    return visualization.GraphView(plan.name, nodes, edges)
 
 
 class _Names:

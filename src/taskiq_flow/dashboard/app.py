@@ -170,12 +170,17 @@ def _acting(action: str) -> Handler:
 
 
 async def _live(view: View) -> Response:
-    return live_answer(view.operations, None, view.request.headers.get("last-event-id"))
+    return live_answer(view.operations, None, _last_known(view))
 
 
 async def _live_of_run(view: View) -> Response:
     run_id = await run_id_of(view)
-    return live_answer(view.operations, run_id, view.request.headers.get("last-event-id"))
+    return live_answer(view.operations, run_id, _last_known(view))
+
+
+def _last_known(view: View) -> str | None:
+    """How far a page knows the feed: by its last message, or as it was when the page was made."""
+    return view.request.headers.get("last-event-id") or view.params.get("after")
 
 
 async def _value(view: View) -> Response:

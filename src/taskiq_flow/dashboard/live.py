@@ -20,7 +20,7 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 def live_answer(operations: Operations, run_id: str | None, last: str | None) -> StreamingResponse:
-    """Stream what changes, of one run or of all; ``last`` is the position of an interrupted one."""
+    """Stream what changes, of one run or of all; ``last`` is how far whoever asks knows it."""
     return StreamingResponse(
         _messages(operations, run_id, last), media_type="text/event-stream", headers=_HEADERS
     )

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from taskiq_flow.dashboard.access import Access
 from taskiq_flow.dashboard.addresses import path
 from taskiq_flow.dashboard.flash import Flash, take_flash
+from taskiq_flow.dashboard.live import POSITION_MOST
 from taskiq_flow.dashboard.rendering import attributes, rendered
 from taskiq_flow.model.records import RunStatus
 from taskiq_flow.operations import LetterView, Operations, RunQuery, RunSummary
@@ -194,14 +195,14 @@ class Page:
     """A page: its regions, each of which can be fetched alone, and what stands around them.
 
     ``frame`` gives what the page itself says; it is not asked for a region. ``watches`` is the
-    address of its live feed, None where nothing is live.
+    address of its live feed from a position on.
     """
 
     name: str
     section: str
     frame: Load
     regions: Mapping[str, Region]
-    watches: Callable[[View], str | None] = lambda view: view.url("live")
+    watches: Callable[[View, str | None], str] = lambda view, since: view.url("live", after=since)
 
     async def answer(self, view: View) -> Response:
         """The page, or the one region that was asked for."""
@@ -212,6 +213,8 @@ class Page:
                 return Response(status_code=404)
             return HTMLResponse(self._draw(view, wanted, region, await region.load(view)))
         flash = take_flash(view.request)
+        # Before anything is read: what happens from here on is told when the page listens.
+        since = (await view.operations.feed(limit=1)).position
         frame, loaded = await self._loaded(view)
         drawn = {
             name: self._draw(view, name, region, loaded.get(name))
@@ -220,7 +223,7 @@ class Page:
         context = {
             "view": view,
             "section": self.section,
-            "live": self.watches(view),
+            "live": self.watches(view, since if len(since) <= POSITION_MOST else None),
             "regions": drawn,
             "nav": loaded.get("side", {}).get("nav"),
             "flash": flash,

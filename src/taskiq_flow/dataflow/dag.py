@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import TextIO, TypeAlias
 
+from taskiq_flow import visualization
 from taskiq_flow.dataflow.node import DAGNode
 from taskiq_flow.dataflow.signature import AnyTask
 from taskiq_flow.exceptions import (
@@ -14,9 +15,7 @@ from taskiq_flow.exceptions import (
     EmptyGraphError,
     TaskNotFoundError,
 )
-from taskiq_flow.visualization.dag_visualizer import print_ascii
 from taskiq_flow.visualization.levels import Ordering, find_cycle, put_in_order
-from taskiq_flow.visualization.model import EdgeView, GraphView, NodeView
 from taskiq_flow.visualization.notebook import Shown
 
 __all__ = ["DAG", "DAGNode", "Edge", "EdgeSet"]
@@ -203,10 +202,10 @@ class DAG(Shown):
             raise EmptyGraphError
         self._order()
 
-    def to_view(self, title: str = "") -> GraphView:
+    def to_view(self, title: str = "") -> visualization.GraphView:
         """Return the graph as what every drawing of this package takes; cycles are drawn too."""
         nodes = tuple(
-            NodeView(
+            visualization.NodeView(
                 id=node.name,
                 label=node.name,
                 detail=_detail(node),
@@ -217,14 +216,14 @@ class DAG(Shown):
             for node in self._nodes
         )
         edges = tuple(
-            EdgeView(source.name, target.name, ", ".join(data))
+            visualization.EdgeView(source.name, target.name, ", ".join(data))
             for (source, target), data in self._edges.items()
         )
-        return GraphView(title, nodes, edges)
+        return visualization.GraphView(title, nodes, edges)
 
     def print(self, file: TextIO | None = None) -> None:
         """Write the graph as text: its levels, and what each node depends on."""
-        print_ascii(self, file)
+        visualization.print_ascii(self, file)
 
     def __len__(self) -> int:
         return len(self._nodes)

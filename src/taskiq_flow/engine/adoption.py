@@ -86,7 +86,7 @@ async def adopt(
         lambda: client.store.finish(address, token, outcome, None), _random, tries=STORE_TRIES
     )
     for wake in finished.wakes:
-        await client.runtime.settle(wake)
+        await client.runtime.settler.settle(wake)
     if again:
         client.runtime.recovery.look_in(pause)
     return again

@@ -18,11 +18,13 @@ from taskiq_flow.engine.program import Program, evaluate
 from taskiq_flow.engine.results import RunResults, describe
 from taskiq_flow.engine.routing import stand_ins
 from taskiq_flow.exceptions import AbortPipeline, ChildRunError, FanOutError, ForeignPipelineError
+from taskiq_flow.model.names import storable
 from taskiq_flow.model.records import (
     Grant,
     NewRun,
     Ready,
     RunFilter,
+    RunSnapshot,
     RunStatus,
     SequenceValue,
 )
@@ -197,13 +199,19 @@ def child_tag(run_id: str) -> str:
     return f"parent:{run_id}"
 
 
+def own_tags(run: RunSnapshot) -> tuple[str, ...]:
+    """The tags of a run without the one that has it end with its parent."""
+    ends_with = None if run.parent is None else child_tag(run.parent.run_id)
+    return tuple(tag for tag in run.tags if tag != ends_with)
+
+
 def _reason(run_id: str) -> str:
     return f"its parent run {run_id} has ended"
 
 
 async def cancel_run(store: RunStore, run_id: str, reason: str) -> bool:
     """Cancel a run with all that it has started; False when it had ended."""
-    cancelled = await store.cancel(run_id, reason)
+    cancelled = await store.cancel(run_id, storable(reason))
     if cancelled:
         await cancel_children(store, run_id)
     return cancelled

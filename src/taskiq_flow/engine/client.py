@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from taskiq import AsyncBroker, InMemoryBroker
@@ -28,6 +29,7 @@ from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.names import check_name, is_name
 from taskiq_flow.model.records import (
     NewRun,
+    Ready,
     RunSnapshot,
     RunStatus,
     SequenceValue,
@@ -46,15 +48,12 @@ NOBODY_AFTER_SECONDS = 5.0
 SHOWN_STEPS, SHOWN_ITEMS = 200, 1000
 """A status carries values of at most so many steps, and of lists of at most so many items."""
 
-make_runtime: list[Callable[[AsyncBroker], Runtime]] = []
-"""Set by the middleware module: how a broker without a middleware gets one (imports go down)."""
-
 
 @dataclass(frozen=True, slots=True)
 class RunClient:
     """What can be done with the runs of one broker's store."""
 
-    runtime: Runtime
+    home: Runtime
 
     @classmethod
     def of(cls, broker: AsyncBroker) -> RunClient:
@@ -64,7 +63,15 @@ class RunClient:
             NoStoreError: The broker has workers elsewhere, and no store is configured.
         """
         runtime = runtimes.get(broker)
-        return cls(make_runtime[0](broker) if runtime is None else runtime)
+        if runtime is None:
+            # By name: the middleware is above the engine (imports go down).
+            runtime = import_module("taskiq_flow.middleware").runtime_for(broker)
+        return cls(runtime)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The engine for the running event loop."""
+        return self.home.here()
 
     @property
     def store(self) -> RunStore:
@@ -107,13 +114,15 @@ class RunClient:
         for tag in tags:
             check_name("Tag", tag)
         most = lowest(max_parallel, max_parallel_tasks())
-        facts_of_run = {**(meta or {}), **({} if most is None else {MAX_PARALLEL: most})}
-        run_id = run_id or new_run_id()
-        for stamp in self.runtime.stamps:
+        facts_of_run = dict(meta or {})
+        if most is not None:
+            facts_of_run[MAX_PARALLEL] = most
+        run_id, runtime = run_id or new_run_id(), self.runtime
+        for stamp in runtime.stamps:
             facts_of_run.update(stamp(run_id))
         new = NewRun(
             run_id=run_id,
-            namespace=self.store.options.namespace,
+            namespace=runtime.store.options.namespace,
             steps=plan.records,
             plan=plan.stored,
             kind=plan.kind,
@@ -121,29 +130,40 @@ class RunClient:
             key=key,
             tags=tuple(tags),
             inputs={input_key(number): value for number, value in enumerate(inputs)},
-            lengths={step: len(values) for step, values in (items or {}).items()},
+            lengths={step: len(values) for step, values in items.items()} if items else {},
             timeout_seconds=timeout_seconds,
             max_parallel=most,
-            publish=self.publishes or plan.is_followed,
+            publish=runtime.settler.publishes or plan.is_followed,
             queue=plan.steps[0].queue,
             meta=encode(facts_of_run, where="meta data of the run") if facts_of_run else b"",
             **facts,
         )
-        return await self.create(new, items)
+        ready = await self._store(runtime, new, items)
+        await runtime.sender.send(ready)
+        return run_id
 
     async def create(self, new: NewRun, items: Mapping[int, Sequence[bytes]] | None = None) -> str:
-        """Store a run as it is given, and send what is ready; the same id again creates nothing."""
-        await self.runtime.open()
-        for follower in tuple(self.runtime.followers):
-            await follower.begin()
-        ready = await self.store.create(new, items)
-        await self.runtime.sender.send(ready)
+        """Store a run as it is given; the same id again creates nothing.
+
+        What is ready is sent, as far as it goes by this broker: the plan may be that of another.
+        """
+        runtime = self.runtime
+        ready = await self._store(runtime, new, items)
+        await runtime.sender.send(filter(runtime.sender.serves, ready))
         return new.run_id
+
+    async def _store(
+        self, runtime: Runtime, new: NewRun, items: Mapping[int, Sequence[bytes]] | None
+    ) -> tuple[Ready, ...]:
+        await runtime.open()
+        for follower in tuple(runtime.followers):
+            await follower.begin()
+        return await runtime.store.create(new, items)
 
     @property
     def publishes(self) -> bool:
         """Whether somebody is to be told of the ends of runs, a result backend above all."""
-        return self.runtime.publishes
+        return self.runtime.settler.publishes
 
     async def retry(self, run_id: str) -> str:
         """Run again what did not complete of an ended run, in a new one; returns its id."""
@@ -176,19 +196,20 @@ class RunClient:
 
     async def wait(self, run_id: str, *, timeout_seconds: float | None = None) -> RunStatus | None:
         """Wait for the end of a run; None when the time is up. Warns when nobody can run it."""
-        await self.runtime.open()
+        runtime = self.runtime
+        await runtime.open()
         first = NOBODY_AFTER_SECONDS
         soon = timeout_seconds is not None and timeout_seconds <= first
-        if soon or isinstance(self.runtime.broker, InMemoryBroker):
-            return await self.runtime.waiter.wait(run_id, timeout_seconds=timeout_seconds)
-        status = await self.runtime.waiter.wait(run_id, timeout_seconds=first)
+        if soon or isinstance(runtime.broker, InMemoryBroker):
+            return await runtime.waiter.wait(run_id, timeout_seconds=timeout_seconds)
+        status = await runtime.waiter.wait(run_id, timeout_seconds=first)
         if status is None:
             run = await self.store.get((await self.find(run_id)).run_id)
             note = None if run is None else await self.why_stuck(run)
             if note is not None:
                 logger.warning("Run %s waits: %s", run_id, note)
             rest = None if timeout_seconds is None else timeout_seconds - first
-            status = await self.runtime.waiter.wait(run_id, timeout_seconds=rest)
+            status = await runtime.waiter.wait(run_id, timeout_seconds=rest)
         return status
 
     async def settle(self, run_id: str) -> None:
@@ -207,8 +228,9 @@ class RunClient:
         self, run_id: str, *, plan: Plan | None = None, annotation: Any = None
     ) -> RunOutcome | None:
         """How a run ended; None while it goes on."""
-        await self.runtime.open()
-        return await self.results.outcome(run_id, plan=plan, annotation=annotation)
+        runtime = self.runtime
+        await runtime.open()
+        return await runtime.results.outcome(run_id, plan=plan, annotation=annotation)
 
     async def status(self, run_id: str, *, values: bool = True) -> PipelineStatus:
         """The record of a run, by id or name; with the values of its steps unless not wanted.
@@ -270,7 +292,7 @@ class RunClient:
         run = await self.find(run_id)
         cancelled = await cancel_run(self.store, run.run_id, reason or "cancelled by request")
         if cancelled:
-            await self.runtime.settle_cancelled(run)
+            await self.runtime.settler.settle_cancelled(run)
         return cancelled
 
     async def send_event(self, run_id: str, name: str, payload: Any = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from taskiq_flow.codec import encode
 from taskiq_flow.compile.builtin import StepOption
 from taskiq_flow.compile.compensation import compensation_plan
+from taskiq_flow.engine.children import own_tags
 from taskiq_flow.engine.ids import derived_run_id
 from taskiq_flow.engine.program import evaluate
 from taskiq_flow.engine.results import RunResults, describe
@@ -62,7 +63,7 @@ async def compensate_run(
             plan=undo.stored,
             kind=undo.kind,
             name=undo.name,
-            tags=(*run.tags, f"{COMPENSATES}:{run_id}"),
+            tags=(*own_tags(run), f"{COMPENSATES}:{run_id}"),
             inputs={input_key(number): value for number, value in enumerate(values)},
             publish=publish,
             queue=undo.steps[0].queue,

@@ -172,7 +172,7 @@ class Dispatcher:
                 outcome = await self._run(held)
                 if outcome is None:
                     return
-                if _is_retried(outcome):
+                if isinstance(outcome, (Retry, Items)):
                     await self.tell_retry(held.grant, outcome)
                 go_on = not self.stopping and left > 0 and loop.time() < until
                 grant, (finished, held) = held.grant, await self._record(held, outcome, go_on=go_on)
@@ -186,7 +186,9 @@ class Dispatcher:
                 self._let_go(held)
 
     async def tell_retry(self, grant: Grant, outcome: Outcome) -> None:
-        """Let those know who want to hear of tries that will be made again."""
+        """Let those know who want to hear of tries that will be made again, if any will be."""
+        if isinstance(outcome, Items) and not outcome.retries:
+            return
         if self.on_retry is not None:
             await self.on_retry(grant, outcome)
 
@@ -194,7 +196,8 @@ class Dispatcher:
         token = self.new_token()
         asked_at = now_monotonic()
         try:
-            answer = await ask(lambda: self.store.start(address, token), self.random, tries=4)
+            call = functools.partial(self.store.start, address, token)
+            answer = await ask(call, self.random, tries=4)
         except StoreError as error:
             logger.warning("Step %s was not started, it stays due: %s", address, error)
             self._later(self._release(address, token))
@@ -236,9 +239,13 @@ class Dispatcher:
             if delay is not None and not lease.is_over:
                 await self._put_off(lease, delay)
             return None
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if child.cancelled() and lease.is_over:
                 return None  # it was stopped before it began
+            me = asyncio.current_task()
+            if child.cancelled() and me is not None and not me.cancelling():
+                # The step cancelled its own task: given back, it would be begun for ever.
+                return self.runner.broken(lease.grant, error)
             lease.given_up = True
             lease.stop()
             child.add_done_callback(_taken_note_of)  # nobody awaits it any more
@@ -271,7 +278,7 @@ class Dispatcher:
             lease.handed_on = True
             self._later(self._record_and_release(lease, outcome, next_token))
             raise
-        self.leases.drop(lease.token)
+        self.leases.drop(lease.grant.token)
         if finished.grant is None or next_token is None:
             return finished, None
         return finished, self._hold(finished.grant, asked_at)
@@ -302,16 +309,17 @@ class Dispatcher:
             await self._release(finished.grant.address, next_token)
         await self._follow(lease.grant, finished)
 
-    async def _finish(self, lease: Lease, outcome: Outcome, next_token: str | None) -> Finished:
+    def _finish(
+        self, lease: Lease, outcome: Outcome, next_token: str | None
+    ) -> Awaitable[Finished]:
         """Record an outcome, for as long as it takes: the lease is kept until the store answers.
 
         Also when the lease reads as lost: so it does to a renewal that comes between a finish
         whose reply got lost and its repetition.
         """
-        return await ask(
-            lambda: self.store.finish(lease.address, lease.token, outcome, next_token),
-            self.random,
-        )
+        at, token = lease.grant.address, lease.grant.token
+        call = functools.partial(self.store.finish, at, token, outcome, next_token)
+        return ask(call, self.random)
 
     async def _follow(self, grant: Grant, finished: Finished) -> None:
         if not finished.recorded:
@@ -382,10 +390,6 @@ class Dispatcher:
             await asyncio.wait(going, timeout=STOP_SECONDS)
         if self._background:
             await asyncio.wait(list(self._background), timeout=STOP_SECONDS)
-
-
-def _is_retried(outcome: Outcome) -> bool:
-    return isinstance(outcome, Retry) or (isinstance(outcome, Items) and bool(outcome.retries))
 
 
 def _taken_note_of(child: asyncio.Task[Any]) -> None:

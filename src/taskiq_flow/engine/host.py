@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -29,6 +30,15 @@ T = TypeVar("T")
 local_store = ["memory://"]
 """Where runs of an in-memory broker live if nothing says so; the last one holds. The command line
 adds a file, so that a run that it started can be gone on with."""
+
+
+@cache
+def own_version() -> str:
+    """The installed version; none in a checkout that is not installed."""
+    try:
+        return version("taskiq-flow")
+    except PackageNotFoundError:
+        return ""
 
 
 @cache

@@ -23,6 +23,7 @@ from taskiq_dependencies import DependencyGraph
 from taskiq_flow.engine.hooks import Hooks
 from taskiq_flow.engine.routing import ROUTING_LABELS
 from taskiq_flow.engine.sender import STEP_TASK, pending_in_place
+from taskiq_flow.engine.thrown import call_for_coroutine
 from taskiq_flow.engine.unchecked import unchecked
 from taskiq_flow.model.records import Address
 from taskiq_flow.model.state import new_dict
@@ -78,7 +79,7 @@ class WatchedExecutor(Executor):
         self.inner = inner
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = self.inner.submit(fn, *args, **kwargs)
+        future = self.inner.submit(call_for_coroutine, fn, *args, **kwargs)
         work = _work.get()
         if work is not None:
             work.future = future

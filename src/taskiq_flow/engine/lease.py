@@ -104,7 +104,7 @@ class LeaseKeeper:
 
     def hold(self, lease: Lease) -> None:
         self.taken += 1
-        self._held[lease.token] = lease
+        self._held[lease.grant.token] = lease
 
     def drop(self, token: str) -> None:
         self._held.pop(token, None)

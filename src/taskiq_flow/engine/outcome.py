@@ -9,6 +9,7 @@ from typing import NamedTuple
 from taskiq.exceptions import NoResultError
 
 from taskiq_flow.exceptions import AbortPipeline, StepTimeoutError, UnserializableValueError
+from taskiq_flow.model.names import storable
 from taskiq_flow.model.records import (
     Aborted,
     Done,
@@ -51,7 +52,7 @@ def decide_step(
     if error is None:
         return Done(ended.value or b"null")
     if isinstance(error, AbortPipeline):
-        return Aborted(error.reason)
+        return Aborted(storable(error.reason))
     if isinstance(error, NoResultError):
         return Again(getattr(error, "delay_seconds", 0.0))
     if may_retry(step, ended):
@@ -69,7 +70,7 @@ def decide_item(
             return ItemDone(number, item if ended.truthy else ItemMark.DROPPED)
         return ItemDone(number, ItemMark.VALUE + (ended.value or b"null"))
     if isinstance(error, AbortPipeline):
-        return Aborted(error.reason)
+        return Aborted(storable(error.reason))
     if isinstance(error, NoResultError):
         return Again(getattr(error, "delay_seconds", 0.0))
     if may_retry(step, ended):

@@ -103,9 +103,9 @@ class Body(NamedTuple):
     ) -> tuple[list[Any], dict[str, Any]]:
         """The positional and keyword arguments; ``item`` is a map's element without its mark."""
         args = [evaluate(binding, values, wanted, item) for binding, wanted in self.args]
-        kwargs = {
-            name: evaluate(binding, values, wanted, item) for name, binding, wanted in self.kwargs
-        }
+        kwargs: dict[str, Any] = {}
+        for name, binding, wanted in self.kwargs:
+            kwargs[name] = evaluate(binding, values, wanted, item)
         if self.spread and item is not None:
             parts = decode(item)
             kwargs.update((name, _refit(parts[name], wanted)) for name, wanted in self.spread)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from taskiq_flow.engine.outage import Outage
 from taskiq_flow.engine.sender import Sender
 from taskiq_flow.exceptions import StoreError
-from taskiq_flow.model.records import Address, Ready, Wake, WorkerRecord
+from taskiq_flow.model.records import Address, Ready, Wake, WakeKind, WorkerRecord
 from taskiq_flow.stores.base import RunStore
 
 logger = logging.getLogger("taskiq_flow.engine")
@@ -26,6 +26,9 @@ CLAIM = 100
 
 UNSENT_MOST = 10_000
 """So many slots are kept for a broker that is away; what is more comes due in the store again."""
+
+SETTLE_SECONDS = 0.5
+"""A look waits so long for what ended runs leave to be done; the rest is done beside the looks."""
 
 ANNOUNCE_SECONDS, ALIVE_SECONDS = 5.0, 20.0
 """How often a worker says that it lives, and for how long that is believed."""
@@ -51,9 +54,21 @@ class Recovery:
         )
     )
     _unsent: dict[Address, Ready] = field(default_factory=dict[Address, Ready])
+    _unsettled: dict[tuple[str, WakeKind], Wake] = field(
+        default_factory=dict["tuple[str, WakeKind]", Wake]
+    )
+    _settling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Look about once a second until cancelled. No error ends it."""
+        try:
+            await self._look_again_and_again()
+        finally:
+            if self._settling is not None:
+                self._settling.cancel()
+                await asyncio.wait([self._settling])
+
+    async def _look_again_and_again(self) -> None:
         announced_at = float("-inf")
         loop = asyncio.get_running_loop()
         while True:
@@ -95,9 +110,32 @@ class Recovery:
         if ready:
             logger.debug("Sending %d step(s) that stood still or became due.", len(ready))
             await self._send(ready)
+        left = [wake for wake in wakes if wake.ready is None]
+        if left:
+            await self._settle(left)
+
+    async def _settle(self, wakes: Sequence[Wake]) -> None:
+        """Do what ended runs left, one after another; what takes long is done beside the looks.
+
+        A result backend that hangs must keep no step from being sent. And looks that are too rare
+        would seem an outage to the store, after which no lease expires.
+        """
         for wake in wakes:
-            if wake.ready is None:
+            if len(self._unsettled) < UNSENT_MOST:
+                self._unsettled[wake.run_id, wake.kind] = wake
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.get_running_loop().create_task(self._settle_in_turn())
+        await asyncio.wait([self._settling], timeout=SETTLE_SECONDS)
+
+    async def _settle_in_turn(self) -> None:
+        while self._unsettled:
+            name, wake = next(iter(self._unsettled.items()))
+            try:
                 await self.settle(wake)
+            except Exception:
+                # Whatever it was, it is due again, and so are the others.
+                logger.exception("Settling the end of run %s failed; trying again.", wake.run_id)
+            del self._unsettled[name]
 
     async def _send(self, ready: Sequence[Ready]) -> None:
         """Send, and keep what the broker did not take for the next look.

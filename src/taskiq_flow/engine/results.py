@@ -54,16 +54,17 @@ class RunOutcome(NamedTuple):
 
     def as_result(self) -> TaskiqResult[Any]:
         """The outcome as Taskiq has it."""
-        started = self.snapshot.started_at or self.snapshot.created_at
+        run, failed = self.snapshot, self.failed
+        started = run.started_at or run.created_at
         return unchecked(
             _Result,
             {
-                "is_err": self.failed,
+                "is_err": failed,
                 "log": None,
                 "return_value": self.value,
-                "execution_time": round((self.snapshot.ended_at or started) - started, 6),
-                "labels": {"pipeline_id": self.snapshot.key or self.snapshot.run_id},
-                "error": self._error_of_result() if self.failed else None,
+                "execution_time": round((run.ended_at or started) - started, 6),
+                "labels": {"pipeline_id": run.key or run.run_id},
+                "error": self._error_of_result() if failed else None,
             },
         )
 

@@ -8,22 +8,18 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskiq import AsyncBroker, InMemoryBroker
-from taskiq.result_backends.dummy import DummyResultBackend
 
 from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.engine.beside import Beside
 from taskiq_flow.engine.callbacks import RetryCallbacks
-from taskiq_flow.engine.children import cancel_children
-from taskiq_flow.engine.compensation import compensate_run
 from taskiq_flow.engine.dispatch import Budget, Dispatcher
 from taskiq_flow.engine.hooks import Hooks
-from taskiq_flow.engine.host import settle_memory
+from taskiq_flow.engine.host import own_version, settle_memory
 from taskiq_flow.engine.ids import MARK, new_token
 from taskiq_flow.engine.invoke import Invoker
 from taskiq_flow.engine.lease import LeaseKeeper
@@ -32,22 +28,17 @@ from taskiq_flow.engine.results import RunResults
 from taskiq_flow.engine.retention import keep_clean
 from taskiq_flow.engine.routing import own_queues, served_queues
 from taskiq_flow.engine.sender import STEP_TASK, Sender
+from taskiq_flow.engine.settler import Ending, Settler
 from taskiq_flow.engine.step import StepHook
 from taskiq_flow.engine.turns import Turns
 from taskiq_flow.engine.waiter import Waiter
 from taskiq_flow.engine.work import StepRunner
-from taskiq_flow.exceptions import RunNotFoundError, StoreError
+from taskiq_flow.exceptions import StoreError
 from taskiq_flow.model.records import (
-    Address,
     Ready,
-    RunSnapshot,
-    RunStatus,
-    Wake,
-    WakeKind,
     WorkerRecord,
 )
 from taskiq_flow.observers import EventBus, Follower
-from taskiq_flow.plan import Plan
 from taskiq_flow.stores.base import RunStore
 
 if TYPE_CHECKING:
@@ -55,14 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskiq_flow.engine")
 
-ENDING_SECONDS = 5.0
-"""Whoever is told of the end of a run is given up after this."""
-
 Stamp: TypeAlias = Callable[[str], Mapping[str, Any]]
 """What is noted with a new run, by its id."""
-
-Ending: TypeAlias = Callable[[str, WakeKind], Awaitable[None]]
-"""Is told of an ended run, by the one process that settles its end."""
 
 
 @dataclass(slots=True)
@@ -70,7 +55,7 @@ class Runtime:
     """The engine of one broker in one process.
 
     A client only opens the store. A worker process, and any process with an in-memory broker,
-    also keeps leases and looks for what is due.
+    also keeps leases and looks for what is due. One beside another (see `Beside`) has a ``home``.
     """
 
     broker: AsyncBroker
@@ -78,10 +63,12 @@ class Runtime:
     config: TaskiqFlowConfig
     own_middlewares: tuple[type[TaskiqMiddleware], ...]
     hook: StepHook | None = None
+    home: Runtime | None = None
     sender: Sender = field(init=False)
     waiter: Waiter = field(init=False)
     bus: EventBus = field(init=False)
     results: RunResults = field(init=False)
+    settler: Settler = field(init=False)
     leases: LeaseKeeper = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     recovery: Recovery = field(init=False)
@@ -94,10 +81,29 @@ class Runtime:
     _opened: bool = False
     _looking: asyncio.Task[None] | None = None
     _cleaning: asyncio.Task[None] | None = None
+    _beside: Beside = field(init=False)
 
     def __post_init__(self) -> None:
+        self._beside = Beside(self)
         self._assemble()
-        self._watch_listening()
+        if self.home is None:
+            self._watch_listening()
+
+    def here(self) -> Runtime:
+        """The engine for the running event loop: this one, or one beside it."""
+        if self._loop is None:
+            return self
+        try:
+            is_home = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return self
+        return self if is_home else self._beside.here()
+
+    @property
+    def works_in(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that it is open in, if that runs."""
+        loop = self._loop
+        return loop if loop is not None and self._opened and loop.is_running() else None
 
     def _assemble(self) -> None:
         hooks = Hooks(self.broker, self.own_middlewares)
@@ -106,17 +112,18 @@ class Runtime:
             # The broker's own set, so that `InMemoryBroker.wait_all()` waits for runs as well.
             running: set[Any] = getattr(self.broker, "_running_tasks", set())
             turns = Turns(self._handle, lambda: self.leases.taken, running)
-            self.sender.hand_over = turns.add
+            self.sender.hand_over = turns.add if self.home is None else Beside(self.home).take
         self.waiter = Waiter(self.store)
         self.bus = EventBus(self.store)
         self.results = RunResults(self.store)
+        self.settler = Settler(self.broker, self.store, self.results, self.sender, self.endings)
         self.leases = LeaseKeeper(self.store, self.store.options.lease_seconds)
         self.recovery = Recovery(
             store=self.store,
             sender=self.sender,
             queues=self._served,
             worker=self._worker,
-            settle=self.settle,
+            settle=self.settler.settle,
         )
         self.dispatcher = Dispatcher(
             broker=self.broker,
@@ -127,7 +134,7 @@ class Runtime:
                 self.broker, self.store, Invoker(self.broker, hooks), self.config, self.hook
             ),
             budget=Budget(self.config.continue_seconds, self.config.continue_steps),
-            on_wake=self.settle,
+            on_wake=self.settler.settle,
             on_due=self.recovery.look_in,
             on_retry=RetryCallbacks(
                 self.broker, self.store, self.sender, lambda: bool(self.endings)
@@ -155,13 +162,13 @@ class Runtime:
             if self._opened:
                 return
             await self.store.open()
-            if isinstance(self.broker, InMemoryBroker):
-                self._begin_work()
+            if isinstance(self.broker, InMemoryBroker) and self.home is None:
+                self.begin_work()
             self._opened = True
         for follower in tuple(self.followers):
             await follower.begin()
 
-    def _begin_work(self) -> None:
+    def begin_work(self) -> None:
         """From now on steps run in this process: keep their leases, look for what is due."""
         if self._looking is None:
             self.leases.start()
@@ -195,7 +202,7 @@ class Runtime:
 
         async def watched() -> Any:
             await self.open()
-            self._begin_work()
+            self.begin_work()
             if self.broker.is_worker_process:
                 settle_memory()
             self.dispatcher.stopping = False
@@ -262,101 +269,8 @@ class Runtime:
             seen_at=0.0,
             host=self.config.worker_name or socket.gethostname(),
             pid=os.getpid(),
-            version=_own_version(),
+            version=own_version(),
         )
-
-    # -- what follows the end of a run
-
-    @property
-    def publishes(self) -> bool:
-        """Whether somebody is to be told of the ends of runs: a result backend, or a trace."""
-        backend = self.broker.result_backend
-        return not isinstance(backend, DummyResultBackend) or bool(self.endings)
-
-    async def settle(self, wake: Wake) -> None:
-        """Do what an ended run leaves to do. A store that is away finds it due again later."""
-        try:
-            if wake.kind is WakeKind.PUBLISH:
-                await self.publish(wake.run_id)
-            elif wake.kind is WakeKind.NOTIFY and wake.parent is not None:
-                await self.notify(wake.run_id, wake.parent)
-        except StoreError as error:
-            logger.warning("The end of run %s is settled later: %s", wake.run_id, error)
-
-    async def publish(self, run_id: str) -> None:
-        """Hand the outcome to the broker's result backend, for any plain Taskiq client."""
-        backend = self.broker.result_backend
-        try:
-            plan = await self.results.plan(run_id)
-        except RunNotFoundError:
-            return  # its record has expired, and so has this
-        if plan.is_followed:
-            await self._follow(run_id, plan)
-        if not isinstance(backend, DummyResultBackend):
-            try:
-                outcome = await self.results.outcome(run_id, plan=plan)
-                if outcome is None:
-                    return
-                await backend.set_result(run_id, outcome.as_result())
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - any backend, any error
-                logger.warning("Run %s was not published, trying again: %r", run_id, error)
-                return
-        await self._tell_end(run_id, WakeKind.PUBLISH)
-        await self.store.settle(run_id, WakeKind.PUBLISH)
-
-    async def settle_cancelled(self, run: RunSnapshot) -> None:
-        """Do at once what workers would do a few seconds later for a run that was cancelled here.
-
-        A process without a result backend leaves it to the workers to publish: they may have one.
-        """
-        if run.parent is not None:
-            await self.settle(Wake(WakeKind.NOTIFY, run.run_id, parent=run.parent))
-        if not isinstance(self.broker.result_backend, DummyResultBackend):
-            await self.settle(Wake(WakeKind.PUBLISH, run.run_id))
-            return
-        try:
-            plan = await self.results.plan(run.run_id)
-            if plan.is_followed:
-                await self._follow(run.run_id, plan)
-        except (StoreError, RunNotFoundError) as error:
-            logger.info("The end of run %s is left to the workers: %s", run.run_id, error)
-
-    async def _tell_end(self, run_id: str, kind: WakeKind) -> None:
-        for ending in self.endings:
-            try:
-                async with asyncio.timeout(ENDING_SECONDS):
-                    await ending(run_id, kind)
-            except Exception:  # it must not keep a run from being settled
-                logger.exception("The end of run %s was not told", run_id)
-
-    async def notify(self, run_id: str, parent: Address) -> None:
-        """Wake the step that waits for a child run.
-
-        One that does not wait yet (its worker is about to say so, or died before it could) is
-        told again later.
-        """
-        ready = await self.store.resume(parent, run_id)
-        if not ready and await self._goes_on(parent):
-            return
-        await self._tell_end(run_id, WakeKind.NOTIFY)
-        await self.store.settle(run_id, WakeKind.NOTIFY)
-        await self.sender.send(ready)
-
-    async def _goes_on(self, at: Address) -> bool:
-        run = await self.store.get(at.run_id)
-        if run is None or run.status.is_final:
-            return False
-        return any(s.index == at.step and not s.status.is_final for s in run.steps)
-
-    async def _follow(self, run_id: str, plan: Plan) -> None:
-        """Cancel the children of a run that ended before them, and take back what it did."""
-        run = await self.store.get(run_id, steps=False)
-        if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
-            await cancel_children(self.store, run_id)
-            ready = await compensate_run(self.store, run_id, plan, publish=self.publishes)
-            await self.sender.send(ready)
 
 
 class _Runtimes:
@@ -381,15 +295,6 @@ class _Runtimes:
 
     def forget(self, broker: AsyncBroker) -> None:
         vars(broker).pop(self._ATTRIBUTE, None)
-
-
-@cache
-def _own_version() -> str:
-    """The installed version; none in a checkout that is not installed."""
-    try:
-        return version("taskiq-flow")
-    except PackageNotFoundError:
-        return ""
 
 
 runtimes = _Runtimes()

@@ -60,19 +60,19 @@ class Sender:
         if later is not None and self.awaits_in_place:
             later.extend(ready)
             return []
-        own = list(ready)
+        own = tuple(ready)
         if not own:
             return []
-        if self.hand_over is not None and not self._is_watched():
+        if self.hand_over is not None and not self._hooks.meet_messages:
             for batch in _batches(own, 1 if apart else SLOTS_PER_MESSAGE):
                 self.hand_over(batch)
             return []
-        if apart or isinstance(self.broker, InMemoryBroker) or self._is_seen_on_its_way():
+        if apart or isinstance(self.broker, InMemoryBroker) or self._hooks.see_departures:
             return await self._send_batches(own, apart=apart)
         unsent = frozenset(await self._together.add(own))
         return [entry for entry in own if entry in unsent] if unsent else []
 
-    async def _send_batches(self, ready: list[Ready], *, apart: bool = False) -> list[Ready]:
+    async def _send_batches(self, ready: Sequence[Ready], *, apart: bool = False) -> list[Ready]:
         unsent: list[Ready] = []
         hangs = False
         for batch in _batches(ready, 1 if apart else SLOTS_PER_MESSAGE):
@@ -103,22 +103,6 @@ class Sender:
         """Whether a slot is worked on by those who take messages of this broker."""
         return queue_key(self.broker, labels_of(ready.route)) == ready.queue
 
-    def _is_watched(self) -> bool:
-        """Whether another middleware sees messages on their way, so they have to be real ones."""
-        hooks = self._hooks
-        return (
-            self._is_seen_on_its_way()
-            or hooks.see_messages("pre_execute")
-            or hooks.see_messages("post_execute")
-        )
-
-    def _is_seen_on_its_way(self) -> bool:
-        """Whether another middleware sees messages leave: it may mark each with its caller's trace.
-
-        One message for several callers would be marked for one of them.
-        """
-        return bool(self._hooks.of("pre_send") or self._hooks.of("post_send"))
-
     async def _kick(self, batch: Sequence[Ready]) -> None:
         first = batch[0]
         labels: dict[str, Any] = {
@@ -131,10 +115,10 @@ class Sender:
         await kicker.with_task_id(new_token()).kiq(slots)
 
 
-def _batches(ready: list[Ready], most: int) -> list[list[Ready]]:
+def _batches(ready: Sequence[Ready], most: int) -> Sequence[Sequence[Ready]]:
     """Group slots that one message can announce: same queue, same route, in order."""
     if len(ready) == 1:
-        return [ready]
+        return (ready,)
     batches: list[list[Ready]] = []
     latest: dict[tuple[str, str], list[Ready]] = {}
     for entry in ready:

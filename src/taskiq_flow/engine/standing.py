@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from taskiq_flow.engine.forks import MAX_PARALLEL, facts_of
 from taskiq_flow.engine.ids import MARK, MARKED
-from taskiq_flow.model.records import Limit, RunSnapshot, StepKind, WorkerRecord
-from taskiq_flow.model.state import OpenSlot, SlotStatus
+from taskiq_flow.engine.results import RunResults
+from taskiq_flow.model.records import Address, Limit, RunSnapshot, StepKind, WorkerRecord
+from taskiq_flow.model.state import Holders, OpenSlot, OpenSlots, SlotStatus
 from taskiq_flow.plan import Plan, PlanStep
 from taskiq_flow.stores.base import RunStore
 
@@ -22,7 +23,10 @@ LONG_SECONDS: Final = 60.0
 """Code that runs for so long may hang."""
 
 NAMED_MOST, NAME_MOST = 3, 200
-"""So many other queues are named, or limits, and so much of a queue's name."""
+"""So many other queues are named, or limits, or holders of one, and so much of a queue's name."""
+
+LIMITS_ASKED, SHORT = 20, 8
+"""Of so many limits is asked who holds them; so much of the id of a run is shown."""
 
 
 class Cause(StrEnum):
@@ -52,7 +56,8 @@ class Standing:
     """Why some steps of a run stand where they are. Times are the store's.
 
     ``text`` is the reason, ``advice`` what helps, empty if only time does; ``until`` is when it
-    ends by itself. ``steps`` are all that share the reason.
+    ends by itself. ``steps`` are all that share the reason. ``held_by`` are runs that hold the
+    limits that are waited for, oldest first.
     """
 
     cause: Cause
@@ -61,6 +66,7 @@ class Standing:
     since: float | None
     until: float | None
     steps: tuple[int, ...]
+    held_by: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.text}; {self.advice}" if self.advice else self.text
@@ -70,8 +76,24 @@ async def look_into(store: RunStore, run: RunSnapshot, plan: Plan) -> tuple[Stan
     """Say why steps of a run, read with its steps, have not ended; nothing of one that has."""
     if run.status.is_final:
         return ()
-    slots = await store.open_slots(run.run_id, open_steps(run, plan))
-    return standings(run, plan, slots, await store.workers(), now=time.time())
+    steps = open_steps(run, plan)
+    limits = {limit.key for index in steps for limit in plan.steps[index].limits}
+    asked = sorted(limits)[:LIMITS_ASKED]
+    looked, workers = await asyncio.gather(
+        store.open_slots(run.run_id, steps, limits=asked), store.workers()
+    )
+    names: dict[Address, str] = {}
+    if any(_waits_for_limit(plan.steps[slot.step], slot) for slot in looked.slots):
+        holders = {who for held in looked.holders.values() for who in held.first[:NAMED_MOST]}
+        run_ids = sorted({who.run_id for who in holders})
+        plans = {
+            holder.run_id: plan
+            for holder, plan in await RunResults(store).with_plans(run_ids, steps=False)
+        }
+        names = {
+            who: plans[who.run_id].steps[who.step].name for who in holders if who.run_id in plans
+        }
+    return standings(run, plan, looked, workers, names)
 
 
 def open_steps(run: RunSnapshot, plan: Plan) -> list[int]:
@@ -87,15 +109,14 @@ def open_steps(run: RunSnapshot, plan: Plan) -> list[int]:
 def standings(
     run: RunSnapshot,
     plan: Plan,
-    slots: Iterable[OpenSlot],
+    looked: OpenSlots,
     workers: Sequence[WorkerRecord],
-    *,
-    now: float,
+    names: Mapping[Address, str],
 ) -> tuple[Standing, ...]:
-    """Say why steps have not ended, trouble first; ``slots`` are what is open of them."""
-    known = _Known(run, workers, now)
+    """Say why steps have not ended, trouble first; ``names`` are of steps that hold limits."""
+    known = _Known(run, workers, looked.now, looked.holders, names)
     found: dict[tuple[Cause, str, str], Standing] = {}
-    for slot in slots:
+    for slot in looked.slots:
         each = known.standing(plan.steps[slot.step], slot)
         if each is not None:
             one = (each.cause, each.text, each.advice)
@@ -139,6 +160,8 @@ class _Known:
     run: RunSnapshot
     workers: Sequence[WorkerRecord]
     now: float
+    holders: Mapping[str, Holders]
+    names: Mapping[Address, str]
 
     def standing(self, step: PlanStep, slot: OpenSlot) -> Standing | None:
         match slot.status:
@@ -194,12 +217,8 @@ class _Known:
             at_once = f" ({most} at once)" if most else ""
             text = f"waits for other steps of its run{at_once}"
             return _made(Cause.RUN_LIMIT, slot, text, since=slot.ready_at)
-        if slot.status is SlotStatus.TIMER and step.limits:
-            return _made(
-                *(Cause.LIMIT, slot, f"waits behind {_shown(step.limits)}"),
-                advice="other runs hold it: cancel one, or raise the limit",
-                since=slot.ready_at,
-            )
+        if _waits_for_limit(step, slot):
+            return self._limited(step.limits, slot)
         if slot.status is SlotStatus.READY and slot.kicks:
             times = "once again" if slot.kicks == 1 else f"{slot.kicks} times again"
             return _made(
@@ -213,6 +232,35 @@ class _Known:
         is_back = slot.started_at is not None and slot.started_at >= slot.ready_at
         text = "was given back by a worker" if is_back else "is offered to the workers"
         return _made(Cause.OFFERED, slot, text, since=slot.ready_at, until=slot.due)
+
+    def _limited(self, limits: Sequence[Limit], slot: OpenSlot) -> Standing:
+        holders = {who.run_id for limit in limits for who in self._holders_of(limit).first}
+        more = "s" * (len(limits) > 1)
+        named = ", ".join(self._shown(limit) for limit in limits[:NAMED_MOST])
+        text = f"waits behind the limit{more} {named}"
+        advice = "cancel a run that holds it, or raise the limit" if holders else ""
+        made = _made(Cause.LIMIT, slot, text, advice=advice, since=slot.ready_at)
+        return replace(made, held_by=tuple(sorted(holders)))
+
+    def _shown(self, limit: Limit) -> str:
+        """A limit in words: ``'mail' (1 at once; held by run 0a1b2c3d in step 'send')``."""
+        most = "" if limit.most is None else f"{limit.most} at once"
+        rate = "" if limit.per_second is None else _rate(limit.per_second)
+        rule = ", ".join(part for part in (most, rate) if part)
+        held = self._holders_of(limit)
+        first = [self._who(who) for who in held.first[:NAMED_MOST]]
+        more = [f"{held.count - len(first):,} more"] * (held.count > len(first))
+        by = f"; held by {', '.join(first + more)}" if first else ""
+        return f"{limit.key!r} ({rule}{by})"
+
+    def _who(self, who: Address) -> str:
+        is_own = who.run_id == self.run.run_id
+        run = "this run" if is_own else f"run {who.run_id[-SHORT:]}"
+        name = self.names.get(who)
+        return run if name is None else f"{run} in step {name[:NAME_MOST]!r}"
+
+    def _holders_of(self, limit: Limit) -> Holders:
+        return self.holders.get(limit.key, Holders(0, ()))
 
     def _held(self, step: PlanStep, slot: OpenSlot) -> Standing:
         """Somebody has its lease, or had it."""
@@ -249,6 +297,12 @@ class _Known:
         return [worker for worker in self.workers if mark and worker.worker_id[:MARK] == mark]
 
 
+def _waits_for_limit(step: PlanStep, slot: OpenSlot) -> bool:
+    """Whether a slot that sleeps was put off by a limit, and not by a failure or its own delay."""
+    sleeps = slot.status is SlotStatus.TIMER and step.kind is not StepKind.TIMER
+    return sleeps and slot.due != slot.ready_at and bool(step.limits)
+
+
 def _made(
     cause: Cause,
     slot: OpenSlot,
@@ -276,16 +330,6 @@ def _earlier(first: float | None, second: float | None) -> float | None:
 
 def _present(times: Iterable[float | None]) -> Iterator[float]:
     return (each for each in times if each is not None)
-
-
-def _shown(limits: Sequence[Limit]) -> str:
-    """Limits in words: ``the limit 'mail' (2 at once)``."""
-    words: list[str] = []
-    for limit in limits[:NAMED_MOST]:
-        most = "" if limit.most is None else f"{limit.most} at once"
-        rate = "" if limit.per_second is None else _rate(limit.per_second)
-        words.append(f"{limit.key!r} ({', '.join(part for part in (most, rate) if part)})")
-    return f"the limit{'s' * (len(limits) > 1)} {', '.join(words)}"
 
 
 def _rate(per_second: float) -> str:

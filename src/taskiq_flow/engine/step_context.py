@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,10 +17,11 @@ from taskiq_flow.engine.lease import Lease, now_monotonic
 from taskiq_flow.engine.program import Program, evaluate
 from taskiq_flow.engine.results import RunResults, output_sources
 from taskiq_flow.engine.step_log import StepLog
-from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.model.records import Grant
 from taskiq_flow.plan import Source
 from taskiq_flow.stores.base import RunStore
+
+logger = logging.getLogger("taskiq_flow.engine")
 
 _MODES = {"dataflow": "parallel"}
 
@@ -114,12 +116,13 @@ class Progress:
     async def _write(self) -> None:
         while self._latest is not None:
             latest, self._latest = self._latest, None
-            data = encode(latest, where="progress")
             address = self.grant.address
             try:
+                data = encode(latest, where="progress")
                 await self.store.note_progress(address.run_id, address.step, data)
-            except StoreUnavailableError:
-                break  # progress is worth no retry: the next report replaces it
+            except Exception as error:  # noqa: BLE001 - a value that cannot be stored, a store away
+                # It is worth no retry: the next report replaces it.
+                logger.warning("What %s said of its progress is not kept: %s", address, error)
         self._writing = False
 
 

@@ -28,15 +28,15 @@ Message: TypeAlias = Sequence[Ready]
 class Turns:
     """Messages that wait to be handled; ``progress`` counts the steps that were started.
 
-    ``running`` has a future for each message until its end, so that others can wait for all.
+    ``running`` has a future while any message has not been handled, so that others can wait.
     """
 
     handle: Callable[[Message], Coroutine[Any, Any, None]]
     progress: Callable[[], int]
     running: set[Any]
-    _waiting: deque[tuple[Message, asyncio.Future[None], Context]] = field(
-        default_factory=new_deque
-    )
+    _waiting: deque[tuple[Message, Context]] = field(default_factory=new_deque)
+    _quiet: asyncio.Future[None] | None = None
+    _failure: BaseException | None = None
     _going: int = 0
     _idle: int = 0
     _seen: int = 0
@@ -45,37 +45,48 @@ class Turns:
     def add(self, message: Message) -> None:
         """Begin a message in its turn, with the caller's context variables, in a task."""
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        self.running.add(ended)
+        if self._quiet is None:
+            self._be_waited_for()
         if self._waiting or self._going >= self._most:
             if not self._waiting:
                 self._idle, self._seen = 0, self.progress()
                 loop.call_soon(self._look)
-            self._waiting.append((message, ended, copy_context()))
+            self._waiting.append((message, copy_context()))
         else:
-            self._begin(loop.create_task(self.handle(message)), ended)
+            self._begin(loop.create_task(self.handle(message)))
 
-    def _begin(self, task: asyncio.Task[None], ended: asyncio.Future[None]) -> None:
+    def _be_waited_for(self) -> None:
+        self._quiet = asyncio.get_running_loop().create_future()
+        self._quiet.add_done_callback(self._is_quiet)
+        self.running.add(self._quiet)
+
+    def _is_quiet(self, quiet: asyncio.Future[None]) -> None:
+        self.running.discard(quiet)
+        if quiet is self._quiet:  # it was cancelled, together with somebody who waited for it
+            self._be_waited_for()
+
+    def _begin(self, task: asyncio.Task[None]) -> None:
         self._going += 1
-        task.add_done_callback(lambda _: self._end(task, ended))
+        task.add_done_callback(self._end)
 
-    def _end(self, task: asyncio.Task[None], ended: asyncio.Future[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         self._going -= 1
         self._begin_more()
-        self.running.discard(ended)
-        error = None if task.cancelled() else task.exception()
-        if task.cancelled():
-            ended.cancel()
-        elif error is not None:
-            ended.set_exception(error)
-        else:
-            ended.set_result(None)
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
+        if self._quiet is not None and not self._going:
+            quiet, failure = self._quiet, self._failure
+            self._quiet = self._failure = None
+            if failure is not None and not quiet.done():
+                quiet.set_exception(failure)
+            elif not quiet.done():
+                quiet.set_result(None)
 
     def _begin_more(self) -> None:
         while self._waiting and self._going < self._most:
-            message, ended, context = self._waiting.popleft()
-            task = asyncio.get_running_loop().create_task(self.handle(message), context=context)
-            self._begin(task, ended)
+            message, context = self._waiting.popleft()
+            loop = asyncio.get_running_loop()
+            self._begin(loop.create_task(self.handle(message), context=context))
         if not self._waiting:
             self._most = AT_ONCE
 

@@ -104,10 +104,13 @@ class Waiter:
                 future.set_result(status)
 
     def _poll(self) -> None:
+        going = self._poller is not None and not self._poller.done()
+        if going and self._pushes:
+            return  # whoever begins to wait now makes it look no sooner
         if self._new is None:
             self._new = asyncio.Event()
         self._new.set()
-        if self._poller is None or self._poller.done():
+        if not going:
             self._poller = asyncio.create_task(self._ask_in_turns(self._new))
 
     async def _ask_in_turns(self, new: asyncio.Event) -> None:

@@ -103,7 +103,8 @@ class StepRunner:
 
         The task raises `Interrupted` when what it did no longer counts.
         """
-        return asyncio.get_running_loop().create_task(self._run(lease))
+        program = load_program(lease.grant.blob)
+        return asyncio.get_running_loop().create_task(self._run(program, lease))
 
     async def after_record(self, grant: Grant, *, recorded: bool) -> None:
         """Tell middlewares of calls whose outcome is stored now."""
@@ -121,15 +122,8 @@ class StepRunner:
 
     # -- one grant
 
-    async def _run(self, lease: Lease) -> Outcome:
-        try:
-            return await self._run_granted(lease)
-        finally:
-            lease.end()
-
-    async def _run_granted(self, lease: Lease) -> Outcome:
+    async def _run(self, program: Program, lease: Lease) -> Outcome:
         grant = lease.grant
-        program = load_program(grant.blob)
         try:
             if grant.expand:
                 return await self._expand(grant, program, lease)
@@ -154,6 +148,8 @@ class StepRunner:
             raise
         except Exception as error:  # noqa: BLE001 - bad arguments, bad items: the step's failure
             return self._broken(grant, program, error)
+        finally:
+            lease.end()
 
     def _function_of(self, program: Program) -> tuple[Callable[..., Any], Mapping[str, Any]] | None:
         """The function of a step with its task's labels; None if this worker has not got it."""
@@ -163,7 +159,11 @@ class StepRunner:
         task = self.broker.find_task(program.step.task)
         return None if task is None else (task.original_func, task.labels)
 
-    def _broken(self, grant: Grant, program: Program, error: Exception) -> Outcome:
+    def broken(self, grant: Grant, error: BaseException) -> Outcome:
+        """The outcome of a grant whose work was ended by an error of nobody's function."""
+        return self._broken(grant, load_program(grant.blob), error)
+
+    def _broken(self, grant: Grant, program: Program, error: BaseException) -> Outcome:
         """The step failed before its function was called; a retry would meet the same."""
         failed = Failed(encode_error(error), program.step.on_failure)
         if grant.items:

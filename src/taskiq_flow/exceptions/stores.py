@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 from taskiq_flow.exceptions.root import ConfigurationError, TaskiqFlowError
@@ -17,13 +18,11 @@ class StoreError(TaskiqFlowError):
 class StoreUnavailableError(StoreError, ConnectionError):
     """The run store cannot be reached; nothing was changed."""
 
-    def __init__(
-        self, url: str, why: str, fix: str = "check that it runs, and that this is its address"
-    ) -> None:
-        self.url, self.why, self.fix = url, why, fix
+    def __init__(self, url: str, why: str, fix: str | None = None) -> None:
+        self.url, self.why, self.fix = url, why, fix or _fix_of(why)
         super().__init__(
             f"The run store {url} cannot be reached ({why}); nothing was changed. "
-            f"What to do: {fix}."
+            f"What to do: {self.fix}."
         )
 
 
@@ -72,11 +71,9 @@ class StorageUseError(ConfigurationError):
 class StorageUnavailableError(TaskiqFlowError, ConnectionError):
     """The database of a storage does not answer, or refuses."""
 
-    def __init__(
-        self, address: str, why: str, fix: str = "check that it runs, and that this is its address"
-    ) -> None:
-        self.address, self.why, self.fix = address, why, fix
-        super().__init__(f"The storage {address} cannot be used ({why}). What to do: {fix}.")
+    def __init__(self, address: str, why: str, fix: str | None = None) -> None:
+        self.address, self.why, self.fix = address, why, fix or _fix_of(why)
+        super().__init__(f"The storage {address} cannot be used ({why}). What to do: {self.fix}.")
 
 
 class StorageDecryptionError(TaskiqFlowError):
@@ -89,3 +86,21 @@ class StorageDecryptionError(TaskiqFlowError):
             f"is not given, without encryption, or under another name. Add the older key after "
             f"the new one, or delete the value."
         )
+
+
+_FIXES = (
+    (
+        re.compile("password|authenticat|NOAUTH|no pg_hba", re.IGNORECASE),
+        "check the name and the password in its address, as in scheme://name:password@host",
+    ),
+    (
+        re.compile('database ".*" does not exist'),
+        "create that database, or name another one in the address",
+    ),
+)
+_OTHERWISE = "check that it runs, and that this is its address"
+
+
+def _fix_of(why: str) -> str:
+    """What helps, by what a server said or the system did."""
+    return next((fix for said, fix in _FIXES if said.search(why)), _OTHERWISE)

@@ -68,25 +68,22 @@ class Line:
 
 @dataclass(slots=True)
 class LimitBook:
-    """The holders (token → expiry), the next free moment, and the last look due, of each key.
+    """The holders (slot → expiry), the next free moment, and the last look due, of each key.
 
     A holder expires with its lease, so a worker that died frees its place. While no lease expires
     (``holds_back``: the store was away, see `after_outage`) no holder does.
     """
 
-    holders: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    holders: dict[str, dict[Address, float]] = field(
+        default_factory=dict[str, dict[Address, float]]
+    )
     next_at: dict[str, float] = field(default_factory=dict[str, float])
     waiting: dict[str, Line] = field(default_factory=dict[str, Line])
     holds_back: bool = False
     asked_at: dict[str, float] = field(default_factory=dict[str, float])
 
     def take(
-        self,
-        limits: tuple[Limit, ...],
-        token: str,
-        who: Address,
-        now: float,
-        lease: float,
+        self, limits: tuple[Limit, ...], who: Address, now: float, lease: float
     ) -> float | None:
         """Hold every limit and return None, or hold none and return when to look again."""
         retry_at: float | None = None
@@ -103,7 +100,7 @@ class LimitBook:
             if line is not None:
                 line.drop(who)
             if limit.most is not None:
-                self.holders.setdefault(limit.key, {})[token] = now + lease
+                self.holders.setdefault(limit.key, {})[who] = now + lease
             if limit.per_second is not None:
                 self.next_at[limit.key] = (
                     max(self.next_at.get(limit.key, 0.0), now) + 1 / limit.per_second
@@ -114,8 +111,8 @@ class LimitBook:
         if limit.most is not None:
             held = self.holders.get(limit.key, {})
             if not self.holds_back:
-                for token in [t for t, until in held.items() if until <= now]:
-                    del held[token]
+                for gone in [who for who, until in held.items() if until <= now]:
+                    del held[gone]
             if len(held) >= limit.most:
                 crowd = self.count_waiting(limit.key) / LOOKS_PER_SECOND
                 return now + min(max(RECHECK_SECONDS, crowd), LONGEST_SLEEP_SECONDS)
@@ -133,18 +130,18 @@ class LimitBook:
         """How many wait for a place."""
         return len(self.waiting.get(key, ()))
 
-    def extend(self, limits: tuple[Limit, ...], token: str, until: float) -> None:
+    def extend(self, limits: tuple[Limit, ...], who: Address, until: float) -> None:
         for limit in limits:
             held = self.holders.get(limit.key)
-            if held is not None and token in held:
-                held[token] = until
+            if held is not None and who in held:
+                held[who] = until
 
-    def leave(self, limits: tuple[Limit, ...], token: str) -> list[Address]:
-        """Give up every hold of a token; return whom to wake, one for each freed place."""
+    def leave(self, limits: tuple[Limit, ...], who: Address) -> list[Address]:
+        """Give up every hold of a slot; return whom to wake, one for each freed place."""
         woken: list[Address] = []
         for limit in limits:
             held = self.holders.get(limit.key)
-            if held is None or held.pop(token, None) is None:
+            if held is None or held.pop(who, None) is None:
                 continue
             if not held:
                 del self.holders[limit.key]

@@ -1,4 +1,4 @@
-"""What the names of runs, their tags and their events may be, so that every store can keep them."""
+"""What names and other texts of a run may be, so that every store can keep them."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def check_name(what: str, text: object) -> None:
     """
     if not is_name(text):
         raise InvalidNameError(what, text, LONGEST_NAME)
+
+
+def storable(text: object) -> str:
+    """Anybody's words, a reason for example, as text that every store can keep.
+
+    What Python makes of a file name that is not UTF-8 is no text for a database: it is escaped.
+    """
+    return "" if text is None else str(text).encode(errors="backslashreplace").decode()

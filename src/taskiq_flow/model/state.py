@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -68,6 +68,23 @@ class OpenSlot(NamedTuple):
     kicks: int
 
 
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """How many slots hold a limit, and the first of them, those of the oldest runs."""
+
+    count: int
+    first: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlots:
+    """What is open of a run at a time of the store's clock, and who holds limits, by their keys."""
+
+    now: float
+    slots: tuple[OpenSlot, ...]
+    holders: Mapping[str, Holders]
+
+
 @dataclass(slots=True)
 class StepState:
     """A step of one run. ``waiting_for`` counts down to 0; ``cursor`` walks over the items."""
@@ -88,12 +105,22 @@ class StepState:
     left: int = 0
     failed: int = 0
     retries: list[tuple[float, int]] | None = None  # a heap, once an item is retried
-    attempts: dict[int, int] = field(default_factory=new_dict)  # of items that failed
+    attempts: dict[int, int] | None = None  # of items that failed, once one has
 
     @property
     def next_retry(self) -> float | None:
         """When the first item that waits for another try is due."""
         return self.retries[0][0] if self.retries else None
+
+    def attempt_of(self, number: int) -> int:
+        """How often an item has failed."""
+        return 0 if self.attempts is None else self.attempts.get(number, 0)
+
+    def note_attempt(self, number: int, failures: int) -> None:
+        """Note how often an item has failed."""
+        if self.attempts is None:
+            self.attempts = {}
+        self.attempts[number] = failures
 
     def retry_item(self, number: int, due: float) -> None:
         """Note that an item is to be tried again."""
@@ -134,8 +161,7 @@ class RunState:
 class Claim(NamedTuple):
     """What a grant is for; the store adds blob and values. ``items`` are (index, attempt)."""
 
-    step: int
-    slot: int
+    at: tuple[int, int]
     token: str
     items: tuple[tuple[int, int], ...] = ()
     expand: bool = False

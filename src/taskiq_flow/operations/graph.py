@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taskiq_flow.compile import plan_view
+from taskiq_flow.compile.view import plan_view
 from taskiq_flow.model.records import RunSnapshot, StepStatus
 from taskiq_flow.operations.models import (
     EdgeState,

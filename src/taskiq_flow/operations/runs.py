@@ -92,6 +92,7 @@ def standing_view(standing: Standing, plan: Plan) -> StandingView:
         steps=tuple(plan.steps[step].name for step in standing.steps[:STEPS_NAMED]),
         count=len(standing.steps),
         is_trouble=standing.cause.is_trouble,
+        held_by=standing.held_by,
     )
 
 

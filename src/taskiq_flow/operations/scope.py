@@ -115,7 +115,7 @@ class Scope:
         """Do what the end of a cancelled run leaves to do; without an engine the workers do it."""
         if self.runtime is not None:
             await self.runtime.open()
-            await self.runtime.settle_cancelled(run)
+            await self.runtime.settler.settle_cancelled(run)
 
     async def close(self) -> None:
         """Stop reading, and close what was opened here."""

@@ -49,6 +49,9 @@ class Watching:
         """Say that runs changed; one that was interrupted is told at once if any did meanwhile."""
         async with self.hub.watched() as now:
             position = now if after is None else self.hub.check(after)
+            if after is not None and len(await self._behind(position)) == EVENT_PAGE:
+                position = now  # not piece by piece, for somebody who was away for long
+                yield Change(position, frozenset(), frozenset({"runs"}), is_many=True)
             while True:
                 batch = await self.hub.after(position, wait_seconds=heartbeat_seconds)
                 position = batch.position
@@ -73,9 +76,13 @@ class Watching:
             async with self.hub.watched() as now:
                 position = now if after is None else self.hub.check(after)
                 before = await self._look(run_id, younger_than=0.0)
+                goes_on = before.run is not None and not before.run.status.is_final
                 said = time.monotonic()
-                if after is not None and after != now:
-                    yield Change(position, frozenset({run_id}), ALL_REGIONS)
+                # What no event says is told again in any case, as long as there may be more of it.
+                may_differ = goes_on and after is not None and after != now
+                if may_differ or await self._has_moved(run_id, position):
+                    yield Change(now, frozenset({run_id}), ALL_REGIONS)
+                position = now
                 while before.run is not None and not before.run.status.is_final:
                     batch = await self.hub.after(position, wait_seconds=TICK_SECONDS)
                     position = batch.position
@@ -135,6 +142,15 @@ class Watching:
                     batch = await self.hub.after(position, wait_seconds=5.0)
                     position = batch.position
                     heard = not batch.events or any(e.run_id == run_id for e in batch.events)
+
+    async def _has_moved(self, run_id: str, position: str) -> bool:
+        """Whether anything has happened to a run behind a position; perhaps, if much lies there."""
+        events = await self._behind(position)
+        return len(events) == EVENT_PAGE or any(event.run_id == run_id for event in events)
+
+    async def _behind(self, position: str) -> list[EventRecord]:
+        events, _ = await self.store.feed(after=position, limit=EVENT_PAGE)
+        return events
 
     async def _look(self, run_id: str, *, younger_than: float) -> _Look:
         lock = self._locks.setdefault(run_id, asyncio.Lock())

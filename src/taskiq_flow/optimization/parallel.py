@@ -36,7 +36,7 @@ def max_parallel_tasks() -> int | None:
 
 def lowest(*limits: int | None) -> int | None:
     """The smallest of the numbers that were given."""
-    return min((each for each in limits if each is not None), default=None)
+    return min([each for each in limits if each is not None], default=None)
 
 
 @dataclass(slots=True)

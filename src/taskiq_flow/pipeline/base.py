@@ -9,6 +9,7 @@ from typing import Any, Self, TextIO
 
 from taskiq import AsyncBroker
 
+from taskiq_flow import hooks, tracking, visualization
 from taskiq_flow.compile import (
     ExceptionKinds,
     OnError,
@@ -19,8 +20,6 @@ from taskiq_flow.compile import (
 )
 from taskiq_flow.engine.host import check_broker
 from taskiq_flow.exceptions import InvalidTaskOptionError
-from taskiq_flow.hooks import HookManager
-from taskiq_flow.hooks.feed import HookFeed
 from taskiq_flow.launch import RunOptions, routing_of, task_of_function
 from taskiq_flow.limits import Rate, read_limits
 from taskiq_flow.limits import limit as make_limit
@@ -28,8 +27,7 @@ from taskiq_flow.model.records import Limit
 from taskiq_flow.model.retry import NamedTask, RetryPolicy
 from taskiq_flow.pipeline.scheduled import Schedulable
 from taskiq_flow.task import PipelineTask
-from taskiq_flow.tracking import PipelineTrackingManager
-from taskiq_flow.visualization import DAGVisualizer, Shown, print_ascii
+from taskiq_flow.visualization import Shown
 
 
 class BasePipeline(Schedulable, Shown, Startable):
@@ -49,8 +47,8 @@ class BasePipeline(Schedulable, Shown, Startable):
     ) -> None:
         check_broker(broker)
         self.broker = broker
-        self.tracking: PipelineTrackingManager | None = None
-        self.hooks: HookManager | None = None
+        self.tracking: tracking.PipelineTrackingManager | None = None
+        self.hooks: hooks.HookManager | None = None
         self._policies = Policies()
         self._options = RunOptions(
             key=pipeline_id, timeout_seconds=timeout, max_parallel=max_parallel
@@ -198,7 +196,7 @@ class BasePipeline(Schedulable, Shown, Startable):
         self._set_policies(context_by_name=enable)
         return self
 
-    def with_hooks(self, manager: HookManager | None) -> Self:
+    def with_hooks(self, manager: hooks.HookManager | None) -> Self:
         """Tell the hooks of a manager of the runs started from now on, from this process.
 
         They are fed from what is recorded of a run, wherever its steps run. None stops it.
@@ -206,22 +204,22 @@ class BasePipeline(Schedulable, Shown, Startable):
         Raises:
             InvalidTaskOptionError: It is no hook manager.
         """
-        if manager is not None and not isinstance(manager, HookManager):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if manager is not None and not isinstance(manager, hooks.HookManager):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidTaskOptionError("hooks", manager, "must be a HookManager")
         self.hooks = manager
         return self
 
     def with_tracking(
-        self, manager: PipelineTrackingManager | None = None, *, enabled: bool = True
+        self, manager: tracking.PipelineTrackingManager | None = None, *, enabled: bool = True
     ) -> Self:
         """Let a tracking manager follow the runs started from now on; a new one if none is given.
 
         A manager without a storage shows what the engine has stored; one with a storage of its own
         copies these runs there. ``enabled=False`` copies no further run.
         """
-        self.tracking = (manager or PipelineTrackingManager()) if enabled else None
+        self.tracking = (manager or tracking.PipelineTrackingManager()) if enabled else None
         if self.tracking is not None:
-            if not isinstance(self.tracking, PipelineTrackingManager):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(self.tracking, tracking.PipelineTrackingManager):  # pyright: ignore[reportUnnecessaryIsInstance]
                 rule = "must be a PipelineTrackingManager"
                 raise InvalidTaskOptionError("tracking", manager, rule)
             self.tracking.attach(self.broker)
@@ -231,19 +229,19 @@ class BasePipeline(Schedulable, Shown, Startable):
 
     def print_dag(self, file: TextIO | None = None) -> None:
         """Write the steps as text: their levels, and what each one needs."""
-        print_ascii(self.to_view(), file)
+        visualization.print_ascii(self.to_view(), file)
 
     def visualize(self) -> dict[str, Any]:
         """Return nodes, edges and levels as JSON values."""
-        return DAGVisualizer(self.to_view()).to_json()
+        return visualization.DAGVisualizer(self.to_view()).to_json()
 
     def visualize_dot(self) -> str:
         """Return the steps in Graphviz's language."""
-        return DAGVisualizer(self.to_view()).to_dot()
+        return visualization.DAGVisualizer(self.to_view()).to_dot()
 
     def visualize_mermaid(self) -> str:
         """Return the steps as a Mermaid flowchart."""
-        return DAGVisualizer(self.to_view()).to_mermaid()
+        return visualization.DAGVisualizer(self.to_view()).to_mermaid()
 
     # -- for the kinds of pipelines
 
@@ -264,4 +262,4 @@ class BasePipeline(Schedulable, Shown, Startable):
         if self.tracking is not None:
             self.tracking.watch(self.broker, task.task_id)
         if self.hooks is not None:
-            HookFeed.of(self.broker).follow(task.run_id, self.hooks)
+            hooks.HookFeed.of(self.broker).follow(task.run_id, self.hooks)

@@ -8,22 +8,19 @@ from typing import Any, Self
 
 from taskiq import AsyncBroker, TaskiqResult
 
+from taskiq_flow import visualization
 from taskiq_flow.compile import (
     ChildPlan,
     ChildUse,
     Compiled,
-    ExternalInputs,
-    GraphUse,
-    MapOver,
-    ReduceOver,
     Reduction,
     Shape,
-    build_graph,
-    compile_graph,
     constant,
     encode_items,
-    plan_view,
 )
+from taskiq_flow.compile.graph import GraphUse, MapOver, ReduceOver, build_graph, compile_graph
+from taskiq_flow.compile.inputs import ExternalInputs
+from taskiq_flow.compile.view import plan_view
 from taskiq_flow.dataflow import DAG
 from taskiq_flow.dataflow.signature import MISSING
 from taskiq_flow.exceptions import NoDagError
@@ -32,7 +29,6 @@ from taskiq_flow.model.numbers import check_count
 from taskiq_flow.pipeline.base import BasePipeline
 from taskiq_flow.pipeline.map_reduce import as_map_reduce
 from taskiq_flow.task import PipelineTask
-from taskiq_flow.visualization import GraphView
 
 
 class DataflowResult(dict[str, Any]):
@@ -174,7 +170,7 @@ class DataflowPipeline(BasePipeline):
         """
         return self._build().dag
 
-    def to_view(self) -> GraphView:
+    def to_view(self) -> visualization.GraphView:
         return plan_view(self._compile(self._build(), None).plan)
 
     # -- starting

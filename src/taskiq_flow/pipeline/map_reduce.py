@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from taskiq_flow.compile import GraphUse, MapOver, ReduceOver, encode_items
+from taskiq_flow.compile import encode_items
+from taskiq_flow.compile.graph import GraphUse, MapOver, ReduceOver
 from taskiq_flow.exceptions import MapReduceShapeError
 
 

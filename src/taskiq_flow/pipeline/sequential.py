@@ -9,6 +9,7 @@ from taskiq import AsyncBroker
 from taskiq.kicker import AsyncKicker
 from typing_extensions import TypeVar
 
+from taskiq_flow import visualization
 from taskiq_flow.compile import (
     After,
     AsyncTask,
@@ -27,15 +28,14 @@ from taskiq_flow.compile import (
     WaitFor,
     compile_chain,
     encode_items,
-    plan_view,
 )
+from taskiq_flow.compile.view import plan_view
 from taskiq_flow.exceptions import EmptyPipelineError, InvalidTaskOptionError
 from taskiq_flow.launch import launch
 from taskiq_flow.model.numbers import check_count
 from taskiq_flow.pipeline.steps import ChainSteps
 from taskiq_flow.plan import MapMode
 from taskiq_flow.task import PipelineTask
-from taskiq_flow.visualization import GraphView
 
 R = TypeVar("R", default=Any)
 T = TypeVar("T")
@@ -289,9 +289,9 @@ class Pipeline(ChainSteps, Generic[R]):
         self._started(task)
         return cast("PipelineTask[R]", task)
 
-    def to_view(self) -> GraphView:
+    def to_view(self) -> visualization.GraphView:
         if not self._links:
-            return GraphView(self._name)
+            return visualization.GraphView(self._name)
         compiled = compile_chain(self._links, None, self._policies, self._routing, name=self._name)
         return plan_view(compiled.plan)
 

@@ -1,9 +1,9 @@
 """Where results and progress of plain Taskiq tasks are kept; without pickle."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taskiq_flow.exceptions import ResultGetError, ResultIsReadyError
+from taskiq_flow.first_use import loading
 from taskiq_flow.result_backends.base import AsyncResultBackend
 from taskiq_flow.result_backends.dummy import DummyResultBackend
 from taskiq_flow.result_backends.file import FileResultBackend
@@ -24,13 +24,11 @@ __all__ = [
     "SQLResultBackend",
 ]
 
-_NEEDING_EXTRAS = {
-    "RedisResultBackend": "taskiq_flow.result_backends.redis",
-    "SQLResultBackend": "taskiq_flow.result_backends.sql",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NEEDING_EXTRAS:
-        return getattr(import_module(_NEEDING_EXTRAS[name]), name)
-    raise AttributeError(f"module 'taskiq_flow.result_backends' has no attribute {name!r}")
+if not TYPE_CHECKING:  # with a `__getattr__`, a checker would let any name pass
+    __getattr__, __dir__ = loading(
+        __name__,
+        {
+            "RedisResultBackend": "taskiq_flow.result_backends.redis",
+            "SQLResultBackend": "taskiq_flow.result_backends.sql",
+        },
+    )

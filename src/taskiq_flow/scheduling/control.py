@@ -12,7 +12,7 @@ from typing import Self
 from taskiq import AsyncBroker
 
 from taskiq_flow.engine.children import cancel_run
-from taskiq_flow.launch import client_of
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.model.records import NewRun
 from taskiq_flow.scheduling.book import JobBook
 from taskiq_flow.scheduling.firing import Firing, RunMaker
@@ -63,7 +63,7 @@ class JobControl:
     @classmethod
     def beside(cls, store: RunStore, broker: AsyncBroker | None = None) -> Self:
         """The jobs beside a run store; without a broker, runs wait for a worker to see them."""
-        runs = _StoreOnly(store) if broker is None else client_of(broker)
+        runs = _StoreOnly(store) if broker is None else RunClient.of(broker)
         return cls(JobBook.beside(store), runs)
 
     async def close(self) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from taskiq import AsyncBroker
 
 from taskiq_flow.compile import Startable
+from taskiq_flow.engine.client import RunClient
 from taskiq_flow.exceptions import ScheduleError
 from taskiq_flow.hooks.feed import HookFeed
-from taskiq_flow.launch import client_of
 from taskiq_flow.metrics.schedules import measure_schedules
 from taskiq_flow.model.numbers import is_number
 from taskiq_flow.observers.calling import call_hook
@@ -67,7 +67,7 @@ class PipelineScheduler(JobKeeper):
         if not (is_number(poll_seconds) and poll_seconds > 0):
             raise ScheduleError("poll_seconds", poll_seconds, "must be a number of more than 0")
         self.broker, self.timezone = broker, zone_name(timezone)
-        self._client = client_of(broker)
+        self._client = RunClient.of(broker)
         places = {"store": store, "db_url": db_url, "job_store_url": job_store_url}
         book = open_book(self._client.store, places, store_path)
         super().__init__(

@@ -1,8 +1,8 @@
 """Who may look, act and remove: one door for the dashboard, the API and the pages of tasks."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from taskiq_flow.first_use import loading
 from taskiq_flow.security.audit import AuditLogger
 from taskiq_flow.security.authorization import (
     Access,
@@ -55,14 +55,12 @@ __all__ = [
     "verify_pipeline_access",
 ]
 
-_NEEDING_EXTRAS = {
-    "TokenAuthProvider": "taskiq_flow.security.jwt_tokens",
-    "identity_of": "taskiq_flow.security.guards",
-    "requires": "taskiq_flow.security.guards",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NEEDING_EXTRAS:
-        return getattr(import_module(_NEEDING_EXTRAS[name]), name)
-    raise AttributeError(f"module 'taskiq_flow.security' has no attribute {name!r}")
+if not TYPE_CHECKING:  # with a `__getattr__`, a checker would let any name pass
+    __getattr__, __dir__ = loading(
+        __name__,
+        {
+            "TokenAuthProvider": "taskiq_flow.security.jwt_tokens",
+            "identity_of": "taskiq_flow.security.guards",
+            "requires": "taskiq_flow.security.guards",
+        },
+    )

@@ -1,8 +1,8 @@
 """Values under keys, in memory, Redis or a database, behind one interface."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from taskiq_flow.first_use import loading
 from taskiq_flow.storage.base import BaseStorageAdapter
 from taskiq_flow.storage.entry import StorageEntry
 from taskiq_flow.storage.factory import StorageAdapterFactory
@@ -40,14 +40,12 @@ __all__ = [
     "write_value",
 ]
 
-_NEEDING_EXTRAS = {
-    "EncryptedStorageAdapter": "taskiq_flow.storage.encryption",
-    "RedisStorageAdapter": "taskiq_flow.storage.redis",
-    "SQLiteStorageAdapter": "taskiq_flow.storage.sql",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NEEDING_EXTRAS:
-        return getattr(import_module(_NEEDING_EXTRAS[name]), name)
-    raise AttributeError(f"module 'taskiq_flow.storage' has no attribute {name!r}")
+if not TYPE_CHECKING:  # with a `__getattr__`, a checker would let any name pass
+    __getattr__, __dir__ = loading(
+        __name__,
+        {
+            "EncryptedStorageAdapter": "taskiq_flow.storage.encryption",
+            "RedisStorageAdapter": "taskiq_flow.storage.redis",
+            "SQLiteStorageAdapter": "taskiq_flow.storage.sql",
+        },
+    )

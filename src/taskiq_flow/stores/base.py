@@ -27,7 +27,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot
+from taskiq_flow.model.state import OpenSlots
 from taskiq_flow.model.transitions import Pace
 
 FORMAT_VERSION = "1"
@@ -41,6 +41,9 @@ CHUNK = 1000
 
 SUMMED_STEPS = 5000
 """Steps of ended runs that `RunStore.step_totals` reads at the most."""
+
+HOLDERS_NAMED = 10
+"""So many of the holders of a limit `RunStore.open_slots` names."""
 
 EndListener: TypeAlias = Callable[[str, RunStatus], None]
 
@@ -229,9 +232,12 @@ class RunStore(ABC):
 
     @abstractmethod
     async def open_slots(
-        self, run_id: str, steps: Sequence[int], *, limit: int = 200
-    ) -> list[OpenSlot]:
-        """Slots of these steps that are not done, in order; none of a run that has ended."""
+        self, run_id: str, steps: Sequence[int], *, limits: Sequence[str] = (), limit: int = 200
+    ) -> OpenSlots:
+        """Slots of these steps that are not done, in order; none of a run that has ended.
+
+        With ``limits``, keys of them, also which slots of all runs hold them.
+        """
 
     @abstractmethod
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:

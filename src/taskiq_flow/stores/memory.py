@@ -57,10 +57,9 @@ class MemoryRunStore(MemoryReads):
     async def create(
         self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
     ) -> tuple[Ready, ...]:
-        stored = {
-            step if step in new.done else bound_items_key(step): dict(enumerate(values))
-            for step, values in (items or {}).items()
-        }
+        stored: dict[int, dict[int, bytes]] = {}
+        for step, values in (items or {}).items():
+            stored[step if step in new.done else bound_items_key(step)] = dict(enumerate(values))
         with self._data.lock:
             known = self._data.runs.get(new.run_id)
             if known is not None:
@@ -70,7 +69,7 @@ class MemoryRunStore(MemoryReads):
             self._admit(new)
             now = self._clock()
             state, effects = transitions.create(new, now, self._pace_of(new.queue))
-            run = KeptRun(new=new, state=state, values=dict(new.inputs), items=stored)
+            run = KeptRun(new, state, dict(new.inputs), stored, [new.run_id])
             self._data.runs[new.run_id] = run
             if new.key is not None:
                 self._data.by_key[new.key] = new.run_id
@@ -153,7 +152,7 @@ class MemoryRunStore(MemoryReads):
             self._queue_slot(run, at)
             grant = None
             if effects.claim is not None:
-                self._queue_slot(run, (effects.claim.step, effects.claim.slot))
+                self._queue_slot(run, effects.claim.at)
                 grant = run.grant(effects.claim, now)
             return Finished(
                 recorded=True,
@@ -206,14 +205,14 @@ class MemoryRunStore(MemoryReads):
             data.last_due = now
             wakes: list[Wake] = []
             for queue in queues:
-                heap = data.due.get(queue, [])
-                while heap and heap[0][0] <= now and len(wakes) < limit:
-                    when, run_id, step, number = heapq.heappop(heap)
-                    run = data.runs.get(run_id)
-                    if run is not None and run.queued.get((step, number)) == when:
-                        del run.queued[step, number]
-                        if self._is_due(run, (step, number), when):
-                            wakes.extend(self._wake(run, (step, number), now))
+                # In rounds: what becomes due by that comes after what was due with it.
+                while found := data.take_due(queue, now, limit - len(wakes)):
+                    for when, run_id, step, number in found:
+                        run = data.runs.get(run_id)
+                        if run is not None and run.queued.get((step, number)) == when:
+                            del run.queued[step, number]
+                            if self._is_due(run, (step, number), when):
+                                wakes.extend(self._wake(run, (step, number), now))
             return tuple(wakes)
 
     def _is_due(self, run: KeptRun, at: tuple[int, int], when: float) -> bool:
@@ -292,7 +291,7 @@ class MemoryRunStore(MemoryReads):
             self._queue_slot(run, at)
         for at in effects.sleeping:
             self._queue_slot(run, at)
-        ready = run.ready(effects.ready)
+        ready = run.ready(effects.ready) if effects.ready else ()
         for address in effects.freed:
             ready += self._hurry(address, now)
         if run.pending and run.state.status is not RunStatus.PENDING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from taskiq_flow.events import EventType
 from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import (
     NONE_VALUE,
@@ -37,7 +37,6 @@ from taskiq_flow.model.state import (
     RunState,
     SlotStatus,
     new_dict,
-    new_list,
 )
 from taskiq_flow.stores.base import EndListener
 from taskiq_flow.stores.memory_listing import Listing
@@ -48,10 +47,13 @@ LOG_LINES = 10_000
 FEED_EVENTS = 10_000
 """Events of all runs kept for those who follow the feed."""
 
-KeptEvent: TypeAlias = tuple[str, int, float, str, int | None, int | None, int, str]
-"""An `EventRecord` with its type as a word."""
+Journal: TypeAlias = list[Any]
+"""The events of a run: its id, and then the six fields of each that its number does not tell.
 
-_WORDS = {kind: kind.value for kind in EventType}
+One list, because a tuple for each would keep the garbage collector busy.
+"""
+
+_WIDTH = 6
 
 
 @dataclass(slots=True)
@@ -62,14 +64,15 @@ class KeptRun:
     state: RunState
     values: dict[int, bytes]
     items: dict[int, dict[int, bytes]]
-    events: list[KeptEvent] = field(default_factory=new_list)
+    journal: Journal
     queued: dict[tuple[int, int], float] = field(default_factory=new_dict)
     unsettled: tuple[WakeKind, ...] = ()  # in the order in which it is settled
     pending: bool = False  # counts against its backlog
     notes: Notes | None = None  # most runs leave none
 
     def read_events(self, after: int, limit: int) -> list[EventRecord]:
-        return [_event(kept) for kept in self.events[after : after + limit]]
+        last = min(len(self.journal) // _WIDTH, after + limit)
+        return [_event(self.journal, seq) for seq in range(after + 1, last + 1)]
 
     def unsettled_wakes(self) -> tuple[Wake, ...]:
         run_id, parent = self.new.run_id, self.new.parent
@@ -92,15 +95,14 @@ class KeptRun:
 
     def grant(self, claim: Claim, now: float) -> Grant:
         state = self.state
-        record = self.new.steps[claim.step]
-        slot = state.slots[claim.step, claim.slot]
-        step = state.steps[claim.step]
+        index = claim.at[0]
+        record, step, slot = self.new.steps[index], state.steps[index], state.slots[claim.at]
         items: tuple[ItemGrant, ...] = ()
         if claim.items:
-            source = self.items.get(self._items_key(claim.step), {})
+            source = self.items.get(self._items_key(index), {})
             items = tuple(ItemGrant(i, source[i], attempt) for i, attempt in claim.items)
         return Grant(
-            address=Address(self.new.run_id, claim.step, claim.slot),
+            address=Address(self.new.run_id, *claim.at),
             token=claim.token,
             blob=record.blob,
             values=tuple([self._value(key) for key in record.sources]),
@@ -262,7 +264,10 @@ class Shared:
     )
     limits: LimitBook = field(default_factory=LimitBook)
     ended: dict[str, None] = field(default_factory=dict[str, None])  # in order
-    feed: deque[KeptEvent] = field(default_factory=lambda: deque[KeptEvent](maxlen=FEED_EVENTS))
+    # For each event the journal that has it, and its number there.
+    feed: deque[Journal | int] = field(
+        default_factory=lambda: deque["Journal | int"](maxlen=2 * FEED_EVENTS)
+    )
     fed: int = 0
     last_due: float | None = None
     hold_until: float = 0.0
@@ -277,23 +282,33 @@ class Shared:
 
     def record(self, run: KeptRun, effects: Effects, now: float) -> None:
         """Add events to a run's own and to the feed."""
-        run_id, events, feed = run.new.run_id, run.events, self.feed
-        for kind, step, number, attempt, detail in effects.events:
-            # The word and not the member: a tuple of plain values costs the collector nothing.
-            event = (run_id, len(events) + 1, now, _WORDS[kind], step, number, attempt, detail)
-            events.append(event)
-            feed.append(event)
+        journal, feed = run.journal, self.feed
+        seq = len(journal) // _WIDTH
+        for event in effects.events:
+            seq += 1
+            journal.append(now)
+            journal.extend(event)
+            feed.append(journal)
+            feed.append(seq)
         self.fed += len(effects.events)
+
+    def take_due(self, queue: str, now: float, most: int) -> list[tuple[float, str, int, int]]:
+        """Take the first entries of a queue that are due, in order."""
+        heap, found = self.due.get(queue, []), list[tuple[float, str, int, int]]()
+        while heap and heap[0][0] <= now and len(found) < most:
+            found.append(heapq.heappop(heap))
+        return found
 
     def read_feed(self, position: int, limit: int) -> tuple[list[EventRecord], int]:
         """Events after a position, and the position after them; the oldest may be gone."""
-        kept = len(self.feed)
+        kept = len(self.feed) // 2
         first = max(position, self.fed - kept)
-        start = kept - (self.fed - first)
-        fresh = [_event(event) for event in islice(self.feed, start, start + limit)]
+        start = 2 * (kept - (self.fed - first))
+        found: list[Any] = list(islice(self.feed, start, start + 2 * limit))
+        fresh = [_event(journal, seq) for journal, seq in zip(found[::2], found[1::2], strict=True)]
         return fresh, first + len(fresh)
 
 
-def _event(kept: KeptEvent) -> EventRecord:
-    run_id, seq, at, kind, step, number, attempt, detail = kept
-    return EventRecord(run_id, seq, at, EventType(kind), step, number, attempt, detail)
+def _event(journal: Journal, seq: int) -> EventRecord:
+    end = seq * _WIDTH + 1
+    return EventRecord(journal[0], seq, *journal[end - _WIDTH : end])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from itertools import islice, pairwise
 from typing import Any
 
@@ -18,8 +19,9 @@ from taskiq_flow.model.records import (
     Value,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot
+from taskiq_flow.model.state import Holders, OpenSlots
 from taskiq_flow.stores.base import (
+    HOLDERS_NAMED,
     Ending,
     EndListener,
     Page,
@@ -80,11 +82,17 @@ class MemoryReads(RunStore):
             return None if run is None else run.snapshot(steps=steps)
 
     async def open_slots(
-        self, run_id: str, steps: Sequence[int], *, limit: int = 200
-    ) -> list[OpenSlot]:
+        self, run_id: str, steps: Sequence[int], *, limits: Sequence[str] = (), limit: int = 200
+    ) -> OpenSlots:
         with self._data.lock:
             run = self._data.runs.get(run_id)
-            return [] if run is None else run.open_slots(frozenset(steps))[:limit]
+            found = () if run is None else run.open_slots(frozenset(steps))[:limit]
+            holders = {key: self._data.limits.holders.get(key, {}) for key in limits}
+            named = {
+                key: Holders(len(held), tuple(nsmallest(HOLDERS_NAMED, held)))
+                for key, held in holders.items()
+            }
+            return OpenSlots(self._clock(), tuple(found), named)
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         with self._data.lock:

@@ -301,7 +301,7 @@ local function free_at(limit)
     end
   end
 end
-local function take(limits, token, who)
+local function take(limits, who)
   local retry_at
   for _, limit in ipairs(limits) do
     local at, queue = free_at(limit), P .. 'lw:' .. limit.key
@@ -317,7 +317,7 @@ local function take(limits, token, who)
     local held, next_at = P .. 'lh:' .. limit.key, P .. 'ln:' .. limit.key
     call('ZREM', P .. 'lw:' .. limit.key, who)
     if limit.most then
-      call('ZADD', held, now + lease, token)
+      call('ZADD', held, now + lease, who)
       call('EXPIRE', held, 3600)
     end
     if limit.rate then
@@ -327,9 +327,9 @@ local function take(limits, token, who)
   end
   return retry_at
 end
-local function leave(run, limits, token)
+local function leave(run, limits, x)
   for _, limit in ipairs(limits or {}) do
-    if call('ZREM', P .. 'lh:' .. limit.key, token) == 1 then
+    if call('ZREM', P .. 'lh:' .. limit.key, run.id .. '|' .. x.i .. '|' .. x.n) == 1 then
       run.freed[#run.freed + 1] = call('ZPOPMIN', P .. 'lw:' .. limit.key)[1]
     end
   end
@@ -551,7 +551,7 @@ if op == 'start' then -- slot, token, want
     save(run)
     return {'limited'}
   end
-  local retry_at = h.limits and take(h.limits, token, id .. '|' .. i .. '|' .. n)
+  local retry_at = h.limits and take(h.limits, id .. '|' .. i .. '|' .. n)
   if retry_at then
     x.s, x.due = 'T', retry_at
     save(run)
@@ -591,7 +591,7 @@ if op == 'finish' then -- slot, token, next token, want, kind, …
   local h, d = head(run, i), step(run, i)
   if holds then st.running = st.running - 1
   elseif x.s == 'B' then call('LREM', P .. 'b:' .. id, 0, i .. '.' .. n) end
-  leave(run, h.limits, token)
+  leave(run, h.limits, x)
   x.token, x.last, x.s, x.due = nil, nil, 'D', nil
   -- A step may have ended while one of its slots ran: another of its items failed for good.
   if not FINAL[d.s] then record(run, x, d, h, A[12], 13) end
@@ -622,7 +622,9 @@ if op == 'renew' then -- (run, step, slot, token)…
     else
       x.due = now + lease
       for _, limit in ipairs(head(run, i).limits or {}) do
-        call('ZADD', P .. 'lh:' .. limit.key, 'XX', x.due, token)
+        local held = P .. 'lh:' .. limit.key
+        call('ZADD', held, 'XX', x.due, run.id .. '|' .. i .. '|' .. n)
+        call('EXPIRE', held, 3600)
       end
       save(run)
     end
@@ -637,7 +639,7 @@ if op == 'release' then -- slot, token, delay
   if not x or FINAL[run.st.s] or x.s ~= 'X' or x.token ~= A[9] then return {} end
   run.st.running = run.st.running - 1
   x.token, x.last = nil, nil
-  leave(run, head(run, i).limits, A[9])
+  leave(run, head(run, i).limits, x)
   if FINAL[peek(run, i).s] then
     x.s, x.due = 'D', nil
   elseif tonumber(A[10]) > 0 then
@@ -930,10 +932,14 @@ if op == 'get' then -- first and last step wanted
   return {snapshot(run), steps}
 end
 
-if op == 'slots' then -- so many at the most, steps…
-  local run, found, most = load(id), {}, tonumber(A[7])
-  if not run or FINAL[run.st.s] then return found end
-  for k = 8, #A do
+if op == 'slots' then -- so many at the most, how many limits, limits…, steps…
+  local run, found, held, most = load(id), {}, {}, tonumber(A[7])
+  for k = 9, 8 + A[8] do
+    local holders = call('ZRANGE', P .. 'lh:' .. A[k], 0, 999)
+    table.sort(holders) -- the oldest runs first, and not who was renewed longest ago
+    held[k - 8] = {call('ZCARD', P .. 'lh:' .. A[k]), {unpack(holders, 1, 10)}}
+  end
+  for k = 9 + A[8], run and not FINAL[run.st.s] and #A or 0 do
     local i, fields = tonumber(A[k]), {}
     local d = call('HEXISTS', run.key, 'h' .. i) == 1 and peek(run, i)
     local count = d and not FINAL[d.s] and max(1, min(head(run, i).slots or 1, d.length or 1)) or 0
@@ -947,7 +953,7 @@ if op == 'slots' then -- so many at the most, steps…
     end
     if #found >= most then break end
   end
-  return found
+  return {NOW, found, held}
 end
 
 if op == 'ending' then -- keys…

@@ -42,7 +42,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot
+from taskiq_flow.model.state import OpenSlots
 from taskiq_flow.stores import redis_arguments as arguments
 from taskiq_flow.stores import redis_replies as replies
 from taskiq_flow.stores.base import (
@@ -253,10 +253,10 @@ class RedisRunStore(RunStore):
         return replies.with_steps(run, found)
 
     async def open_slots(
-        self, run_id: str, steps: Sequence[int], *, limit: int = 200
-    ) -> list[OpenSlot]:
-        rows = await self._run("slots", run_id, limit, *sorted(steps)[:CHUNK]) if steps else ()
-        return [replies.open_slot(row) for row in rows or ()]
+        self, run_id: str, steps: Sequence[int], *, limits: Sequence[str] = (), limit: int = 200
+    ) -> OpenSlots:
+        wanted = (limit, len(limits), *limits, *sorted(steps)[:CHUNK])
+        return replies.open_slots(limits, await self._run("slots", run_id, *wanted))
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         reply = await self._run("ending", run_id, *keys[:CHUNK])

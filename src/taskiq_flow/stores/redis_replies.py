@@ -26,7 +26,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot, SlotStatus
+from taskiq_flow.model.state import Holders, OpenSlot, OpenSlots, SlotStatus
 from taskiq_flow.stores.step_sums import StepTimes
 
 Row: TypeAlias = list[Any]
@@ -152,7 +152,21 @@ def step_snapshot(row: Row, run_status: RunStatus) -> StepSnapshot:
     )
 
 
-def open_slot(row: Row) -> OpenSlot:
+def open_slots(limits: Sequence[str], reply: Row) -> OpenSlots:
+    now, slots, held = reply
+    holders = {
+        key: Holders(count, tuple(_holder(name.decode()) for name in first))
+        for key, (count, first) in zip(limits, held, strict=True)
+    }
+    return OpenSlots(float(now), tuple(_open_slot(row) for row in slots), holders)
+
+
+def _holder(name: str) -> Address:
+    run_id, step, slot = name.rsplit("|", 2)
+    return Address(run_id, int(step), int(slot))
+
+
+def _open_slot(row: Row) -> OpenSlot:
     step, slot, status, due, ready_at, started_at, token, lost, kicks = row
     return OpenSlot(
         step=step,

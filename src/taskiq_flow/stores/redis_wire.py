@@ -38,6 +38,9 @@ REFUSING = (
 )  # fmt: skip
 """Errors by which a server says that it takes no writes, or none of ours; nothing was changed."""
 
+UNKNOWN = "unauthenticated"
+"""In the error for a long command of somebody who has not logged in, which Redis does not read."""
+
 
 class ReplyError(Exception):
     """The server answered with an error that is about the command."""
@@ -168,6 +171,9 @@ class RedisWire(asyncio.Protocol):
             self._loop.call_later(0.1, self._again, request)
             if kind == "READONLY" and self._transport is not None:
                 self._transport.abort()  # the address may lead to the new master by now
+        elif UNKNOWN in str(error):
+            why = f"it asks for a password: {error}"
+            request.answer.set_exception(StoreUnavailableError(self.shown_url, why))
         elif kind in REFUSING:
             request.answer.set_exception(StoreUnavailableError(self.shown_url, str(error)))
         else:

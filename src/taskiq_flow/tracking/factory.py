@@ -8,7 +8,7 @@ from typing import Any
 from taskiq import AsyncBroker
 
 from taskiq_flow.tracking.memory import InMemoryPipelineStorage
-from taskiq_flow.tracking.source import make_source
+from taskiq_flow.tracking.source import source_of
 from taskiq_flow.tracking.storage import TrackingStorage
 from taskiq_flow.tracking.view import view_of
 
@@ -22,7 +22,7 @@ class TrackingStorageFactory:
     ) -> TrackingStorage:
         """A storage for a broker: a Redis of its own if a URL is given, else a view of its runs."""
         if redis_url is None:
-            return view_of(make_source[0](broker))
+            return view_of(source_of(broker))
         given = {} if ttl_seconds is None else {"ttl_seconds": ttl_seconds}
         return TrackingStorageFactory.create_redis_storage(redis_url, **given)
 

@@ -19,7 +19,7 @@ from taskiq_flow.tracking.listeners import Listener
 from taskiq_flow.tracking.mirror import Mirror
 from taskiq_flow.tracking.models import PipelineStatus, StatusPage, TrackingMetrics
 from taskiq_flow.tracking.query import HistoryQuery, checked_days
-from taskiq_flow.tracking.source import make_source
+from taskiq_flow.tracking.source import source_of
 from taskiq_flow.tracking.storage import TrackingStorage, check_storage
 from taskiq_flow.tracking.view import RunView, view_of
 
@@ -245,7 +245,7 @@ class PipelineTrackingManager:
         for attachment in self._attachments:
             if attachment.broker is broker:
                 return attachment
-        attachment = Attachment(broker, make_source[0](broker))
+        attachment = Attachment(broker, source_of(broker))
         for listener in self._listeners:
             attachment.add(listener)
         self._attachments.append(attachment)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 from taskiq import AsyncBroker
@@ -62,5 +62,8 @@ class RunSource(Protocol):
     async def purge(self, *, before: float, limit: int) -> int: ...
 
 
-make_source: list[Callable[[AsyncBroker], RunSource]] = []
-"""Set by the engine: how the runs of a broker are read (imports go down)."""
+def source_of(broker: AsyncBroker) -> RunSource:
+    """How the runs of a broker's store are read."""
+    # By name: the engine, which knows it, is above (imports go down).
+    source: RunSource = import_module("taskiq_flow.engine.tracked").TrackedRuns.of(broker)
+    return source

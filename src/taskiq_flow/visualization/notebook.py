@@ -5,18 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from taskiq_flow import visualization
 from taskiq_flow.exceptions import TaskiqFlowError
-from taskiq_flow.visualization.ascii import render_ascii
-from taskiq_flow.visualization.mermaid import MermaidGenerator
-from taskiq_flow.visualization.model import GraphView
-from taskiq_flow.visualization.svg import render_svg
 
 
 class Shown(ABC):
     """Gives a notebook pictures of whatever has a ``to_view()``; it takes the best that it can."""
 
     @abstractmethod
-    def to_view(self) -> GraphView:
+    def to_view(self) -> visualization.GraphView:
         """What every drawing of this package takes."""
 
     def _repr_html_(self) -> str | None:
@@ -28,10 +25,10 @@ class Shown(ABC):
             view = self.to_view()
         except TaskiqFlowError as error:
             return {"text/plain": f"{self!r}: {error}"}
-        drawn = render_svg(view)
+        drawn = visualization.render_svg(view)
         bundle = {
-            "text/plain": render_ascii(view),
-            "text/vnd.mermaid": MermaidGenerator(view).to_mermaid(),
+            "text/plain": visualization.render_ascii(view),
+            "text/vnd.mermaid": visualization.MermaidGenerator(view).to_mermaid(),
             "image/svg+xml": drawn,
             "text/html": drawn,
         }

@@ -1,10 +1,12 @@
 """What the command line shows of runs, for people and for programs, whatever the runs hold."""
 
 import re
+import socket
 import sqlite3
 
 import pytest
 
+from taskiq_flow.cli import common
 from tests.integration.cli.conftest import Cli
 
 HOSTILE = "[bold]b[/bold] \\x1b[31mred\\x1b]0;t\\x07 \\u202eevil\\u200f <script>"
@@ -31,6 +33,7 @@ async def count(value: int) -> list[int]:
 
 good = Pipeline(broker).with_name("good").call_next(count)
 bad = Pipeline(broker).with_name("bad").call_next(speak).call_next(fail)
+long = Pipeline(broker).with_name("many words " * 20).call_next(speak).call_next(fail)
 waiting = Pipeline(broker).with_name("waiting").call_next(speak).wait_for("go")
 '''
 OWN = re.compile(r"\r\x1b\[2K|\x1b\[(?:[0-9;]*m|\?25[lh]|1A|2K)")
@@ -44,6 +47,35 @@ def app(cli: Cli) -> str:
 
 def run(cli: Cli, app: str, name: str, *words: str) -> str:
     return cli("run", f"{app}:{name}", "-q", "-a", "5", "--json", *words).json["run_id"]
+
+
+def test_a_narrow_terminal_takes_room_from_names_and_reasons_and_never_from_ids(
+    cli: Cli, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run(cli, app, "long")
+    monkeypatch.setenv("COLUMNS", "80")
+
+    heading, row = cli("list").out.splitlines()
+
+    assert run_id[-8:] in row
+    assert "✗ FAILED" in row
+    assert "2 of 2" in row
+    assert max(len(heading), len(row)) <= 80
+    assert run_id[-8:] in cli("dlq", "list").out
+
+
+def test_whoever_waits_for_a_store_that_is_silent_is_told_what_for(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "TICK_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        place = f"127.0.0.1:{deaf.getsockname()[1]}?socket_timeout=0.2"
+        said = cli("list", "--store", f"redis://:geheim@{place}")
+
+    first, last = said.err.splitlines()
+    assert first == f"waiting for redis://…@{place}, which does not answer yet"
+    assert last.startswith("error: The run store")
+    assert said.code == 4
 
 
 def test_lists_are_filtered_and_paged(cli: Cli, app: str) -> None:
@@ -226,6 +258,8 @@ def test_a_run_whose_process_has_gone_says_so_and_how_to_go_on(cli: Cli, app: st
     checks = {check["name"]: check for check in cli("doctor", "--json").json["checks"]}
 
     assert (checks["runs"]["verdict"], "1 of 1" in checks["runs"]["says"]) == ("note", True)
+    assert checks["runs"]["says"].startswith("1 of 1 that go on stands still; ")
+    assert "has the others" not in checks["runs"]["fix"]
     assert "no live process runs" in checks["runs"]["says"]
     assert "no live process runs the steps of queue local" in listed.out
     assert f"taskiq-flow run MODULE:PIPELINE --continue {again[-8:]}" in shown.out

@@ -54,6 +54,7 @@ def test_an_address_that_is_taken_is_one_sentence(cli: Cli) -> None:
 
     assert said.code == 2
     assert f"127.0.0.1:{port}" in said.err
+    assert "give another port, or 0 for any that is free" in said.err
     assert "Traceback" not in said.err
 
 

@@ -5,19 +5,8 @@ from typing import Any
 
 import pytest
 
-from taskiq_flow.compile import (
-    Compiled,
-    GraphUse,
-    MapOver,
-    OnError,
-    Policies,
-    ReduceOver,
-    Reduction,
-    build_graph,
-    compile_graph,
-    encode_items,
-    use_task,
-)
+from taskiq_flow.compile import Compiled, OnError, Policies, Reduction, encode_items, use_task
+from taskiq_flow.compile.graph import GraphUse, MapOver, ReduceOver, build_graph, compile_graph
 from taskiq_flow.dataflow import DataflowRegistry
 from taskiq_flow.exceptions import BadArgumentsError, CycleError, DuplicateOutputError
 from taskiq_flow.model.records import OnFailure, StepKind

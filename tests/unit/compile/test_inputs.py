@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskiq_flow.compile import ExternalInputs
+from taskiq_flow.compile.inputs import ExternalInputs
 from taskiq_flow.exceptions import MissingInputError, PositionalInputError, UnknownInputError
 
 ONE = ExternalInputs(("data",), ("limit",), {"data": ("load",), "limit": ("load",)})

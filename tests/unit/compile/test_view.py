@@ -1,14 +1,8 @@
 """A plan is drawn with the names that its run shows."""
 
-from taskiq_flow.compile import (
-    GraphUse,
-    MapOver,
-    Policies,
-    build_graph,
-    compile_graph,
-    plan_view,
-    use_task,
-)
+from taskiq_flow.compile import Policies, use_task
+from taskiq_flow.compile.graph import GraphUse, MapOver, build_graph, compile_graph
+from taskiq_flow.compile.view import plan_view
 from taskiq_flow.plan import load_plan
 from taskiq_flow.visualization import EdgeView, GraphView
 from tests.unit.compile.tasks import ROUTING, add, extract, report, shorten, split

@@ -25,6 +25,7 @@ from taskiq_flow.operations import Change, Operations
 from taskiq_flow.plan import Const, Plan
 from taskiq_flow.scheduling import PipelineScheduler
 from taskiq_flow.security import Security
+from tests.support.asking import ask
 
 TOKEN = "let-me-in-please"
 KEYS = {
@@ -323,6 +324,26 @@ async def test_a_dead_letter_is_found_by_its_kind_of_error_and_discarded_for_goo
     assert (await shown.operations.audit()).entries[-1].actor == "anna"
 
 
+async def test_a_run_that_ends_before_its_page_listens_is_told_when_it_does(shown: Shown) -> None:
+    task = await Pipeline(shown.broker).wait_for("go").kiq()
+    async with shown.client("viewer-key-0001") as client:
+        page = (await client.get(f"/runs/{task.task_id}")).text
+        listing = (await client.get("/runs")).text
+    await shown.operations.send_event(task.task_id, "go", None, actor="ada")
+    await task.wait_result(timeout=20)
+
+    for html, wanted in ((page, b"steps"), (listing, b"data: runs")):
+        address = re.search(r'name="flow-events" content="/ops/flow([^"]+)"', html)
+        assert address is not None
+        path, _, query = unescape(address[1]).partition("?")
+        told = await ask(
+            *(shown.host, f"/ops/flow{path}", query),
+            headers=[(b"x-api-key", b"viewer-key-0001")],
+            until=b"event: changed",
+        )
+        assert wanted in told.body
+
+
 def test_a_live_message_is_a_few_bytes_and_says_where_to_go_on() -> None:
     everything = frozenset({"run", "steps", "items", "progress", "logs", "events"})
     change = Change("1700000000000-12/345", frozenset({"a" * 36}), everything)
@@ -376,6 +397,7 @@ async def test_the_page_of_a_run_says_why_it_stands_still(shown: Shown) -> None:
     async with shown.client("viewer-key-0001") as browser:
         stuck = (await browser.get(f"/runs/{run_id}?region=head")).text
         calm = (await browser.get(f"/runs/{waiting.task_id}?region=head")).text
+        overview = (await browser.get("/?region=problems")).text
 
     assert 'class="banner is-retrying"' in stuck
     assert "no live worker serves queue ListQueueBroker:host:6379/0:&lt;b&gt;mail" in stuck
@@ -383,6 +405,24 @@ async def test_the_page_of_a_run_says_why_it_stands_still(shown: Shown) -> None:
     assert "banner" not in calm
     assert "waits for the event &#39;&lt;b&gt;approved&#39;" in calm
     assert "<b>approved" not in calm + stuck
+    assert "<span>No live worker serves queue ListQueueBroker:host:6379/0:&lt;b&gt;m" in overview
+    assert "start one with <code>taskiq worker</code>" in overview
+
+
+async def test_the_page_of_a_failed_run_begins_with_its_errors(shown: Shown) -> None:
+    failed = await a_run(shown)
+    going = (await Pipeline(shown.broker).wait_for("approved").kiq()).task_id
+
+    async with shown.client("viewer-key-0001") as client:
+        pages = [(await client.get(f"/runs/{run_id}")).text for run_id in (failed, going)]
+
+    chosen = [re.findall(r'id="tab-(\w+)"[^>]*aria-selected="true"', page) for page in pages]
+    panes = [re.findall(r'id="pane-(\w+)"[^>]*>', page) for page in pages]
+    open_panes = [re.findall(r'id="pane-(\w+)"(?![^>]*hidden)[^>]*>', page) for page in pages]
+    assert chosen == open_panes == [["errors"], ["logs"]]
+    assert panes == [["logs", "io", "errors", "events"]] * 2
+    assert "<b>1</b> failure<" in pages[0]
+    assert "<b>0 of 1</b> step ended" in pages[1]
 
 
 async def test_an_unknown_place_is_said_on_a_page_and_in_a_word_to_a_fragment(shown: Shown) -> None:

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -143,6 +144,20 @@ def test_a_timeline_goes_from_the_start_to_a_tenth_after_now() -> None:
     assert laid.rows[0].bars[0].width == pytest.approx(100 * 50 / 110, abs=0.01)
     assert [tick.label for tick in laid.ticks][:3] == ["0:00", "0:15", "0:30"]
     assert 5 <= len(laid.ticks) <= 8
+
+
+@pytest.mark.parametrize("seconds", [0.012, 0.11, 1.1, 10, 11.5, 100, 700, 5_000])
+def test_the_times_below_a_timeline_are_as_far_apart_as_they_say(seconds: float) -> None:
+    laid = chart(timeline(seconds=seconds), ())
+
+    said = [tick.label for tick in laid.ticks]
+    apart = {round(after - before, 6) for before, after in pairwise(map(seconds_of, said))}
+    assert len(apart) == 1, said
+
+
+def seconds_of(label: str) -> float:
+    before, _, last = label.removesuffix(" h").rpartition(":")
+    return (60 * int(before or 0) + float(last)) * (60 if label.endswith(" h") else 1)
 
 
 def test_earlier_attempts_are_tinted_waiting_is_dotted_and_the_next_one_is_after_now() -> None:

@@ -56,7 +56,7 @@ class Bench:
         self.clock.advance(NOTHING_LEFT)
         wakes: tuple[Wake, ...] = await self.store.due(["q"])
         for wake in wakes:
-            await self.middleware.runtime.settle(wake)
+            await self.middleware.runtime.settler.settle(wake)
         return [wake.kind for wake in wakes]
 
 
@@ -73,7 +73,7 @@ async def test_a_parent_that_does_not_wait_yet_is_told_again(bench: Bench) -> No
     child = await bench.create(CHILD, PARENT)
     ended = await bench.store.finish(CHILD, child.token, Done(b"1"), None)
     for wake in ended.wakes:
-        await bench.middleware.runtime.settle(wake)
+        await bench.middleware.runtime.settler.settle(wake)
 
     await bench.store.finish(PARENT, parent.token, Parked(), None)
     again = await bench.settle_what_is_due()
@@ -91,7 +91,7 @@ async def test_a_parent_that_has_ended_is_told_no_more(bench: Bench) -> None:
     ended = await bench.store.finish(CHILD, child.token, Done(b"1"), None)
 
     for wake in ended.wakes:
-        await bench.middleware.runtime.settle(wake)
+        await bench.middleware.runtime.settler.settle(wake)
 
     assert await bench.settle_what_is_due() == []
 

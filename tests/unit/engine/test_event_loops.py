@@ -7,6 +7,7 @@ import pytest
 from taskiq import InMemoryBroker
 
 from taskiq_flow import Pipeline, PipelineMiddleware
+from taskiq_flow.engine.runtime import runtimes
 
 
 @pytest.mark.parametrize("store", ["memory://", "sqlite:///{directory}/runs.sqlite"])
@@ -34,3 +35,49 @@ def test_each_event_loop_has_an_engine_that_looks_for_what_is_due(
         return int(result.return_value)
 
     assert [asyncio.run(run_one(value)) for value in (1, 5)] == [3, 7]
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["in_tasks", "in_place"])
+async def test_a_step_that_starts_a_run_in_an_event_loop_of_its_own_takes_no_lease_away(
+    in_place: bool,
+) -> None:
+    broker = InMemoryBroker(await_inplace=in_place)
+    broker.add_middlewares(PipelineMiddleware(lease_seconds=0.4))
+    begun: list[str] = []
+    works, other_has_run = asyncio.Event(), asyncio.Event()
+
+    @broker.task
+    async def note(value: str) -> str:
+        begun.append(value)
+        return value
+
+    @broker.task
+    def start_another(value: str) -> str:
+        async def start() -> str:
+            task = await Pipeline(broker, note).kiq("another")
+            return str((await task.wait_result(timeout=20)).return_value)
+
+        return value + asyncio.run(start())
+
+    @broker.task
+    async def work(value: str) -> str:
+        begun.append("work")
+        works.set()
+        [lease] = runtimes[broker].leases.held
+        await other_has_run.wait()
+        async with asyncio.timeout(10):
+            for _ in range(2):  # one renewal may have been under way
+                known = lease.confirmed_at
+                while lease.confirmed_at == known:  # noqa: ASYNC110 - its thread tells nobody
+                    await asyncio.sleep(0.01)
+        return value
+
+    working = asyncio.create_task(Pipeline(broker, work).kiq("work"))
+    await asyncio.wait_for(works.wait(), 20)
+    starting = await Pipeline(broker, start_another).kiq("and ")
+    assert (await starting.wait_result(timeout=20)).return_value == "and another"
+    other_has_run.set()
+    assert (await (await working).wait_result(timeout=20)).return_value == "work"
+    await broker.shutdown()
+
+    assert sorted(begun) == ["another", "work"]

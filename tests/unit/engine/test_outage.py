@@ -10,7 +10,7 @@ import pytest
 from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
 from taskiq_flow.engine.outage import Outage
-from taskiq_flow.exceptions import StoreUnavailableError
+from taskiq_flow.exceptions import StorageUnavailableError, StoreUnavailableError
 from taskiq_flow.model.records import Address, Grant
 from taskiq_flow.stores.memory import MemoryRunStore
 
@@ -75,6 +75,23 @@ async def test_a_call_that_waits_for_the_store_says_so_once(
 
     assert len(tries) == 3
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError, StorageUnavailableError])
+@pytest.mark.parametrize(
+    ("why", "fix"),
+    [
+        ("invalid username-password pair or user is disabled.", "check the name and the password"),
+        ('password authentication failed for user "me"', "check the name and the password"),
+        ('database "shop" does not exist', "create that database"),
+        ("Connect call failed ('127.0.0.1', 6379)", "check that it runs"),
+    ],
+)
+def test_what_helps_fits_what_a_server_said(
+    error: type[StoreUnavailableError | StorageUnavailableError], why: str, fix: str
+) -> None:
+    assert f"({why})" in str(error("redis://db", why))
+    assert f"What to do: {fix}" in str(error("redis://db", why))
 
 
 def lease() -> Lease:

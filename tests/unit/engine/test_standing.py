@@ -1,13 +1,23 @@
 """Why a step has not ended is said from the record alone: what, since when, and what helps."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from taskiq_flow.engine.standing import Cause, Standing, open_steps, standings, why_stuck
+from taskiq_flow.engine.standing import (
+    Cause,
+    Standing,
+    look_into,
+    open_steps,
+    standings,
+    why_stuck,
+)
 from taskiq_flow.model.records import (
+    Address,
     Limit,
+    NewRun,
     RunSnapshot,
     RunStatus,
     StepKind,
@@ -15,8 +25,11 @@ from taskiq_flow.model.records import (
     StepStatus,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot, SlotStatus
+from taskiq_flow.model.state import Holders, OpenSlot, OpenSlots, SlotStatus
 from taskiq_flow.plan import Const, Plan, PlanStep
+from taskiq_flow.stores.base import StoreOptions
+from taskiq_flow.stores.memory import MemoryRunStore
+from taskiq_flow.testing import ManualClock
 
 NOW = 1000.0
 QUEUE = "ListQueueBroker:localhost:6379/0:mail"
@@ -34,11 +47,15 @@ RUN = RunSnapshot(
 )  # fmt: skip
 
 
+def looked(*slots: OpenSlot, **holders: Holders) -> OpenSlots:
+    return OpenSlots(NOW, slots, holders)
+
+
 def why(
     step: PlanStep = STEP, workers: tuple[WorkerRecord, ...] = (WORKER,), **slot: Any
 ) -> Standing:
     plan = Plan("sequential", (step,), Const("null"))
-    (found,) = standings(RUN, plan, [SLOT._replace(**slot)], workers, now=NOW)
+    (found,) = standings(RUN, plan, looked(SLOT._replace(**slot)), workers, {})
     return found
 
 
@@ -104,6 +121,30 @@ def test_a_lease_that_has_run_out_says_that_its_worker_is_lost_and_who_could_tak
     assert why(**{**held, "due": NOW - 1}).cause is Cause.WORKS
 
 
+@pytest.mark.parametrize("skew_seconds", [-7200.0, 0.0, 7200.0])
+async def test_what_is_late_is_reckoned_with_the_stores_clock_and_not_with_that_of_who_asks(
+    skew_seconds: float,
+) -> None:
+    clock = ManualClock(time.time() + skew_seconds)
+    store = MemoryRunStore(StoreOptions(lease_seconds=10.0), clock=clock)
+    plan = Plan("sequential", (STEP,), Const("null"))
+    new = NewRun(RUN.run_id, "default", plan.records, plan.stored, plan.kind)
+    await store.create(new)
+    await store.start(Address(new.run_id, 0, 0), WORKER.worker_id)
+
+    async def cause() -> Cause:
+        await store.announce(WORKER, ttl_seconds=60.0)
+        run = await store.get(new.run_id)
+        assert run is not None
+        (found,) = await look_into(store, run, plan)
+        return found.cause
+
+    fresh = await cause()
+    clock.advance(20.0)
+
+    assert (fresh, await cause()) == (Cause.WORKS, Cause.WORKER_GONE)
+
+
 def test_what_waits_behind_a_limit_names_it() -> None:
     limits = (Limit("mail", most=1), Limit("api", per_second=0.5))
     shared = why(STEP._replace(limits=limits), status=SlotStatus.TIMER, due=NOW + 1)
@@ -114,6 +155,29 @@ def test_what_waits_behind_a_limit_names_it() -> None:
     assert (own.cause, own.text) == (
         Cause.RUN_LIMIT,
         "waits for other steps of its run (2 at once)",
+    )
+
+
+def test_those_that_hold_a_limit_are_named_with_their_steps_and_counted() -> None:
+    step = STEP._replace(limits=(Limit("mail", most=5), Limit("api", per_second=2.0)))
+    slot = SLOT._replace(status=SlotStatus.TIMER, due=NOW + 1)
+    others = tuple(Address(f"01a1ff93-0000-7000-9eba-00000000000{n}", n, 0) for n in range(4))
+    own = Address(RUN.run_id, 1, 0)
+    names = {others[0]: "letter", own: "memo"}
+
+    def text(count: int, *first: Address) -> str:
+        open_slots = looked(slot, mail=Holders(count, first))
+        plan = Plan("sequential", (step,), Const("null"))
+        (found,) = standings(RUN, plan, open_slots, (WORKER,), names)
+        assert found.held_by == tuple(sorted({who.run_id for who in first}))
+        assert ("cancel a run that holds it" in found.advice) == bool(first)
+        return found.text
+
+    assert text(0) == "waits behind the limits 'mail' (5 at once), 'api' (2 a second)"
+    assert "'mail' (5 at once; held by run 00000000 in step 'letter')" in text(1, others[0])
+    assert "held by this run in step 'memo', run 00000001)" in text(2, own, others[1])
+    assert "run 00000000 in step 'letter', run 00000001, run 00000002, 1,202 more)" in text(
+        *(1205, *others)
     )
 
 
@@ -148,7 +212,7 @@ def test_trouble_comes_first_and_steps_of_one_reason_stand_together() -> None:
     steps = (STEP._replace(name="a"), STEP._replace(name="b"), STEP._replace(queue="x:y"))
     slots = [SLOT, SLOT._replace(step=1, ready_at=NOW - 9), SLOT._replace(step=2)]
 
-    found = standings(RUN, Plan("k", steps, Const("null")), slots, (WORKER,), now=NOW)
+    found = standings(RUN, Plan("k", steps, Const("null")), looked(*slots), (WORKER,), {})
 
     assert [(each.cause, each.steps) for each in found] == [
         *((Cause.NO_WORKER, (2,)), (Cause.OFFERED, (0, 1)))
@@ -170,6 +234,6 @@ def test_odd_meta_data_are_no_reason_to_fail(meta: bytes) -> None:
     slot = SLOT._replace(status=SlotStatus.BLOCKED)
     run, plan = RUN._replace(meta=meta), Plan("k", (STEP,), Const("null"))
 
-    (found,) = standings(run, plan, [slot], (WORKER,), now=NOW)
+    (found,) = standings(run, plan, looked(slot), (WORKER,), {})
 
     assert found.text == "waits for other steps of its run"

@@ -87,7 +87,9 @@ class World:
     def copy(self) -> World:
         run = self.run
         steps = {
-            index: replace(step, retries=list(step.retries or ()), attempts=dict(step.attempts))
+            index: replace(
+                step, retries=list(step.retries or ()), attempts=dict(step.attempts or {})
+            )
             for index, step in run.steps.items()
         }
         slots = {at: replace(slot) for at, slot in run.slots.items()}
@@ -131,7 +133,7 @@ class World:
             retries = [(at(due), item) for due, item in sorted(step.retries or ())]
             parts.append(
                 f"{index}{step.status}{step.waiting_for}{step.skipped}{step.length}"
-                f"{step.cursor}{step.left}{retries}{step.attempts}{self.recorded.get(index)}"
+                f"{step.cursor}{step.left}{retries}{step.attempts or {}}{self.recorded.get(index)}"
             )
         for key, slot in self.run.slots.items():
             answer = slot.answer
@@ -142,7 +144,7 @@ class World:
             )
         parts += [f"{name(token)}{held}" for token, held in self.holders.items()]
         parts += [
-            f"{key}{[(name(token), at(until)) for token, until in held.items()]}"
+            f"{key}{[(who, at(until)) for who, until in held.items()]}"
             for key, held in self.limits.holders.items()
         ]
         return "|".join(parts)
@@ -249,7 +251,7 @@ class World:
             assert next_token is not None
             assert not self.run.status.is_final, "an ended run granted a slot"
             claim = effects.claim
-            self.holders[next_token] = Holder((claim.step, claim.slot), claim)
+            self.holders[next_token] = Holder(claim.at, claim)
 
     def _finish(
         self, at: AT, token: str, outcome: Outcome, next_token: str | None
@@ -337,7 +339,7 @@ class World:
         if isinstance(answer, Effects):
             claim = answer.claim
             told |= {*answer.ready, *answer.sleeping}
-            told |= {(claim.step, claim.slot)} if claim else set()
+            told |= {claim.at} if claim else set()
             for kind, step, *_ in answer.events:
                 assert not was_final, f"{kind} after the end"
                 self.run_ends += kind in RUN_ENDS

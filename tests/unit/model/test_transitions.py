@@ -315,6 +315,19 @@ class TestEndings:
             (EventType.STEP_SKIPPED, 2, 0),
         ]
 
+    def test_an_event_completes_steps_in_the_order_of_the_plan_however_they_were_loaded(
+        self,
+    ) -> None:
+        waits: dict[str, Any] = {"kind": EVENT, "event": "go"}
+        run, _ = transitions.create(plan(step("a", **waits), step("b", **waits)), 0.0, PACE)
+        run.steps = dict(reversed(run.steps.items()))
+
+        effects = transitions.receive(run, "go", b"1", 0.0, PACE)
+
+        assert effects is not None
+        ended = [number for kind, number, *_ in effects.events if kind is EventType.STEP_COMPLETED]
+        assert ended == [0, 1]
+
     def test_only_a_slot_that_sleeps_is_hurried(self) -> None:
         run, _ = transitions.create(plan(step("a")), 0.0, PACE)
 

@@ -102,7 +102,7 @@ async def _now(view: View) -> dict[str, Any]:
 def _row(view: View, run: RunSummary, graph: RunGraph | None) -> NowRow:
     """Look into a run for the step that is to be seen first."""
     plain = NowRow(
-        run, run_word(run.status), "", False, run.steps_done, run.steps_total, "steps"
+        run, run_word(run.status), "", False, run.steps_done, run.steps_total, "step"
     )  # fmt: skip
     if graph is None:
         return plain
@@ -127,7 +127,7 @@ def _row(view: View, run: RunSummary, graph: RunGraph | None) -> NowRow:
     current, total = said.get("current"), said.get("total")
     if len(graph.nodes) == 1 and isinstance(current, int) and isinstance(total, int) and total > 0:
         return NowRow(run, word, doing, is_hot(step), min(current, total), total, "")
-    return NowRow(run, word, doing, is_hot(step), run.steps_done, run.steps_total, "steps")
+    return NowRow(run, word, doing, is_hot(step), run.steps_done, run.steps_total, "step")
 
 
 def _rank(step: StepDetail) -> int:

@@ -69,6 +69,7 @@ async def _frame(view: View) -> dict[str, Any]:
         "crumbs": (("Runs", view.url("runs")),),
         "run": run,
         "picked": picked,
+        "first": _first_tab(run),
         "drawer": await _drawer(view, run),
         "last_minute": view.here(**{"from": -60, "to": None}),
         "fit": view.here(**{"from": None, "to": None}),
@@ -273,7 +274,15 @@ async def _errors(view: View) -> dict[str, Any]:
 async def _tabs(view: View) -> dict[str, Any]:
     run = await detail_of(view)
     errors = sum(step.error is not None for step in run.steps)
-    return {"errors": errors + (run.error is not None and run.failed_step is None)}
+    return {
+        "errors": errors + (run.error is not None and run.failed_step is None),
+        "first": _first_tab(run),
+    }
+
+
+def _first_tab(run: RunDetail) -> str:
+    """What is to be read first: why it has failed, or what is said as it goes on."""
+    return "errors" if run.summary.status is RunStatus.FAILED else "logs"
 
 
 async def _drawer(view: View, run: RunDetail) -> dict[str, Any] | None:
@@ -312,5 +321,5 @@ RUN = Page(
         "events": Region(_events, "events run", wait=500),
         "tabs": Region(_tabs, "run steps", wait=500, lines=1),
     },
-    watches=lambda view: view.url("runs", view.namesake, "live"),
+    watches=lambda view, since: view.url("runs", view.namesake, "live", after=since),
 )

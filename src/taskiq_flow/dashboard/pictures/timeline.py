@@ -12,8 +12,11 @@ from taskiq_flow.operations.models import BarKind, StepDetail, Timeline, Timelin
 ROWS_MOST = 120
 """So many rows are drawn at once; a page of its own has the next ones."""
 
-_STEPS = (1, 2, 5, 10, 15, 30)
-_UNITS = (0.001, 0.01, 0.1, 1, 60, 3600, 86_400)
+# A label has as many digits as the unit: half of one would be rounded, and look uneven.
+_SIZES = sorted(
+    {step * unit for unit in (0.001, 0.01, 0.1) for step in (1, 2, 5)}
+    | {step * unit for unit in (1, 60, 3600, 86_400) for step in (1, 2, 5, 10, 15, 30)}
+)
 _LAST_WITH_TEXT, _FIRST_WITH_TEXT = 78.0, 32.0
 _SHORTEST = 0.35  # per cent; a style makes it 3 px at least
 
@@ -121,10 +124,9 @@ def _window(timeline: Timeline, since: float | None, until: float | None) -> Win
 
 
 def _ticks(window: Window) -> tuple[Tick, ...]:
-    """Five to eight ticks, at a round number of a unit."""
+    """Four to eight ticks, at a round number of a unit."""
     width = window.stop - window.start
-    sizes = sorted({step * unit for unit in _UNITS for step in _STEPS})
-    size = next((one for one in sizes if width / one <= 8), sizes[-1])
+    size = next((one for one in _SIZES if width / one <= 8), _SIZES[-1])
     first = math.ceil(window.start / size - 1e-9)
     ticks: list[Tick] = []
     for number in range(first, first + 9):

@@ -173,7 +173,7 @@ function goneAway() {
     $("[data-shown]", banner).textContent = away.since;
     banner.hidden = false;
     away.timer = setInterval(tick, 1000);
-  } else { away.wait = Math.min(30, away.wait * 2); away.left = away.wait; }
+  } else { away.wait = Math.min(10, away.wait * 2); away.left = away.wait; }
   $("[data-left]", banner).textContent = `${away.left} s`;
   showLive();
 }
@@ -184,7 +184,13 @@ function tick() {
 }
 function tryAgain() {
   const first = regions().find((region) => region.dataset.src && region.dataset.mode !== "append");
-  first ? refresh(first) : location.reload();
+  first ? refresh(first) : comeBack();
+}
+/** A page of which nothing could be shown: loaded again, or, after an act, the one that asked. */
+async function comeBack() {
+  const url = $("[data-again]")?.dataset.again || document.referrer || location.href;
+  const answer = await fetch(url, { headers: { accept: "text/html" }, redirect: "manual" }).catch(() => null);
+  !answer || answer.status >= 500 ? goneAway() : location.replace(url);
 }
 function back() {
   clearInterval(away.timer);
@@ -194,12 +200,16 @@ function back() {
   regions().forEach(refresh);
 }
 
+if ($("[data-again]")) goneAway();
+
 const stream = $("meta[name=flow-events]")?.content;
 const due = new Map();
 const isFor = (region, kinds) => kinds.includes("*") || region.dataset.on?.split(" ").some((kind) => kinds.includes(kind));
 let source = null;
+let heard = null;
 
-function changed({ data }) {
+function changed({ data, lastEventId }) {
+  heard = lastEventId || heard;
   const kinds = data.split(" ");
   for (const region of regions()) {
     const name = region.dataset.live;
@@ -208,7 +218,9 @@ function changed({ data }) {
   }
 }
 function listen() {
-  source = new EventSource(stream);
+  const address = new URL(stream, location.href);
+  if (heard) address.searchParams.set("after", heard);
+  source = new EventSource(address);
   source.addEventListener("changed", changed);
   source.addEventListener("away", goneAway);
   source.addEventListener("open", () => { if (away) tryAgain(); else showLive(); });

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from taskiq_flow.model.limits import LimitBook
-from taskiq_flow.model.records import Items, Outcome
+from taskiq_flow.model.records import Address, Items, Outcome
 from taskiq_flow.model.state import Answer, Effects, RunState, SlotStatus, StepState
 from taskiq_flow.model.transitions.outcomes import apply_outcome
 from taskiq_flow.model.transitions.pace import Pace
@@ -49,19 +49,20 @@ def finish(
     elif slot.status is SlotStatus.BLOCKED and run.blocked and at in run.blocked:
         run.blocked.remove(at)
     if step.record.limits:
-        effects.freed.extend(limits.leave(step.record.limits, token))
+        effects.freed.extend(limits.leave(step.record.limits, Address(run.run_id, *at)))
     slot.token = slot.last_token = None
     slot.status, slot.due = SlotStatus.DONE, None
     # A step may have ended while one of its slots ran: another of its items failed for good.
     if not step.status.is_final:
         apply_outcome(run, at, slot, step, outcome, now, pace, effects)
-    unblock(run, now, pace, effects)
+    if run.blocked:
+        unblock(run, now, pace, effects)
     if next_token is not None and not run.status.is_final:
         _go_on(run, step, outcome, next_token, now, pace, effects)
     slot.finish_token = token
     slot.answer = Answer(
         ready=tuple(effects.ready),
-        claimed=None if effects.claim is None else (effects.claim.step, effects.claim.slot),
+        claimed=None if effects.claim is None else effects.claim.at,
         next_token=next_token,
         ended=effects.ended,
         retry_at=effects.retry_at,

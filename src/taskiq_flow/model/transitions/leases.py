@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskiq_flow.model.limits import LimitBook
-from taskiq_flow.model.records import LostReason, RunStatus
+from taskiq_flow.model.records import Address, LostReason, RunStatus
 from taskiq_flow.model.state import Effects, RunState, SlotStatus
 from taskiq_flow.model.transitions.pace import Pace
 from taskiq_flow.model.transitions.slots import make_slot_ready, unblock
@@ -32,7 +32,7 @@ def renew(
         return LostReason.ENDED
     slot.due = now + pace.lease
     if step.record.limits:
-        limits.extend(step.record.limits, token, now + pace.lease)
+        limits.extend(step.record.limits, Address(run.run_id, *at), now + pace.lease)
     return None
 
 
@@ -59,7 +59,7 @@ def release(
     run.running -= 1
     slot.token = slot.last_token = None
     if step.record.limits:
-        effects.freed.extend(limits.leave(step.record.limits, token))
+        effects.freed.extend(limits.leave(step.record.limits, Address(run.run_id, *at)))
     if step.status.is_final:
         slot.status, slot.due = SlotStatus.DONE, None
     elif delay_seconds > 0:

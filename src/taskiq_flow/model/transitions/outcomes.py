@@ -98,12 +98,13 @@ def _record_items(
     ended = {item.number for item in outcome.done}
     for item in outcome.done:
         effects.items[item.number] = item.value
-        step.attempts.pop(item.number, None)
+        if step.attempts:
+            step.attempts.pop(item.number, None)
     step.left -= len(ended)
     step.failed += outcome.errors
     run.failures += outcome.errors
     for retry in outcome.retries:
-        step.attempts[retry.number] = step.attempts.get(retry.number, 0) + 1
+        step.note_attempt(retry.number, step.attempt_of(retry.number) + 1)
         step.error = retry.error
         step.retry_item(retry.number, now + retry.delay_seconds)
         ended.add(retry.number)

@@ -83,10 +83,11 @@ def claim_slot(
 
 def claim_of(step: StepState, at: tuple[int, int], slot: SlotState) -> Claim:
     return Claim(
-        step=at[0],
-        slot=at[1],
+        at=at,
         token=slot.token or "",
-        items=tuple([(index, step.attempts.get(index, 0)) for index in slot.items]),
+        items=tuple([(index, step.attempt_of(index)) for index in slot.items])
+        if slot.items
+        else (),
         expand=step.record.kind is StepKind.MAP and step.length is None,
     )
 

@@ -47,7 +47,7 @@ def start(
         return Refusal(RefusalReason.LIMITED)
     record = step.record
     if record.limits:
-        retry_at = limits.take(record.limits, token, Address(run.run_id, *at), now, pace.lease)
+        retry_at = limits.take(record.limits, Address(run.run_id, *at), now, pace.lease)
         if retry_at is not None:
             slot.status, slot.due = SlotStatus.TIMER, retry_at
             return Refusal(RefusalReason.LIMITED, retry_at=retry_at)

@@ -42,8 +42,8 @@ def receive(run: RunState, name: str, payload: bytes, now: float, pace: Pace) ->
     effects = Effects()
     effects.events.append((EventType.EVENT_RECEIVED, None, None, 0, name))
     run.inbox[name] = payload
-    for index, step in list(run.steps.items()):
-        slot = run.slots.get((index, 0))
+    for index in sorted(run.steps):  # a store may have loaded them in any order
+        slot, step = run.slots.get((index, 0)), run.steps[index]
         if step.record.event == name and slot and slot.status is SlotStatus.PARKED:
             slot.status, slot.due = SlotStatus.DONE, None
             effects.values[index] = payload

@@ -171,6 +171,7 @@ class StandingView:
     """Why steps of a run have not ended: ``text`` says what of them, ``advice`` what helps.
 
     ``until`` is when it passes by itself. ``steps`` are the first of the ``count`` that share it.
+    ``held_by`` are ids of runs that hold the limits that are waited for, oldest first.
     """
 
     cause: Cause
@@ -181,6 +182,7 @@ class StandingView:
     steps: tuple[str, ...]
     count: int
     is_trouble: bool
+    held_by: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.text}; {self.advice}" if self.advice else self.text

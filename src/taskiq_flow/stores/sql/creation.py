@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model import transitions
@@ -18,6 +18,7 @@ from taskiq_flow.model.state import SlotStatus, StepState
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.base import CHUNK
 from taskiq_flow.stores.sql import schema, statements
+from taskiq_flow.stores.sql.lazy import At
 from taskiq_flow.stores.sql.loaded import LoadedRun
 from taskiq_flow.stores.sql.rows import (
     RUN_CREATED,
@@ -73,24 +74,31 @@ def create(
     for index, step in state.steps.items():
         run.writes.add(STEPS, (rid, index, *from_record(step.record), *steps[index]))
         run.put_sequence(index, step)
-    slots = {at: from_slot(slot, None) for at, slot in state.slots.items()}
-    for at, changes in slots.items():
+    slots: dict[At, Row | None] = {}
+    for at, slot in state.slots.items():
+        changes = slots[at] = from_slot(slot, None)
         run.put_slot(at, changes, state.steps[at[0]].record.queue)
     if state.deadline is not None and not state.status.is_final:
         run.set_due(DEADLINE, state.deadline)
-    rows = [
-        (rid, step if step in new.done else bound_items_key(step), index, body)
-        for step, values in items.items()
-        for index, body in enumerate(values)
-    ]
+    rows = _item_rows(rid, new, items) if items else []
     run.writes.add(ITEMS, *rows[:CHUNK])
     run.begin(steps, slots)
-    session.write(run.writes)
+    session.write(run.take_writes())
     for start in range(CHUNK, len(rows), CHUNK):
         more = Writes()
         more.add(ITEMS, *rows[start : start + CHUNK])
         session.write(more)
     return ready, run
+
+
+def _item_rows(
+    rid: int, new: NewRun, items: Mapping[int, Sequence[bytes]]
+) -> list[tuple[Any, ...]]:
+    return [
+        (rid, step if step in new.done else bound_items_key(step), index, body)
+        for step, values in items.items()
+        for index, body in enumerate(values)
+    ]
 
 
 def _going(session: Session, key: str) -> str | None:

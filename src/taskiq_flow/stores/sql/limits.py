@@ -11,12 +11,12 @@ from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
 
 LIMITS: Final = Target(Verb.UPDATE, schema.limit, ("namespace", "key"), ("next_at", "asked_at"))
-HOLDS: Final = Target(Verb.UPSERT, schema.hold, ("namespace", "key", "token"), ("until",))
-KEPT_HOLDS: Final = Target(Verb.UPDATE, schema.hold, ("namespace", "key", "token"), ("until",))
-NO_HOLDS: Final = Target(Verb.DELETE, schema.hold, ("namespace", "key", "token"))
-_QUEUER: Final = ("namespace", "key", "run_id", "step", "slot")
-QUEUERS: Final = Target(Verb.INSERT, schema.queuer, (*_QUEUER, "rank"))
-NO_QUEUERS: Final = Target(Verb.DELETE, schema.queuer, _QUEUER)
+_WHO: Final = ("namespace", "key", "run_id", "step", "slot")
+HOLDS: Final = Target(Verb.UPSERT, schema.hold, _WHO, ("until",))
+KEPT_HOLDS: Final = Target(Verb.UPDATE, schema.hold, _WHO, ("until",))
+NO_HOLDS: Final = Target(Verb.DELETE, schema.hold, _WHO)
+QUEUERS: Final = Target(Verb.INSERT, schema.queuer, (*_WHO, "rank"))
+NO_QUEUERS: Final = Target(Verb.DELETE, schema.queuer, _WHO)
 
 
 class StoredLimits(LimitBook):
@@ -28,14 +28,13 @@ class StoredLimits(LimitBook):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._locked: set[str] = set()
-        self._held_before: dict[str, dict[str, float]] = {}
+        self._held_before: dict[str, dict[Address, float]] = {}
         self._times_before: dict[str, tuple[float, float]] = {}
         self._queued_before: dict[str, set[Address]] = {}
-        self._extended: list[tuple[str, str, float]] = []
+        self._extended: tuple[tuple[str, Address, float], ...] = ()
 
     def take(
-        self, limits: tuple[Limit, ...], token: str, who: Address, now: float, lease: float
+        self, limits: tuple[Limit, ...], who: Address, now: float, lease: float
     ) -> float | None:
         self._session.catch_up()
         beat = self._session.row(statements.BEAT_SEEN)
@@ -50,33 +49,34 @@ class StoredLimits(LimitBook):
                     statements.QUEUER, key=limit.key, run_id=run_id, step=step, slot=slot
                 )
                 self._load_line(limit.key, found)
-        return super().take(limits, token, who, now, lease)
+        return super().take(limits, who, now, lease)
 
     def count_waiting(self, key: str) -> int:
         row = self._session.row(statements.QUEUERS, key=key)
         fresh = set(self.waiting.get(key, ())) - self._queued_before.get(key, set())
         return len(fresh) + (0 if row is None else row[0])
 
-    def leave(self, limits: tuple[Limit, ...], token: str) -> list[Address]:
+    def leave(self, limits: tuple[Limit, ...], who: Address) -> list[Address]:
         for limit in sorted(limits, key=_key):
             if limit.most is not None:
                 self._load(limit)
                 first = self._session.rows(statements.FIRST_QUEUER, key=limit.key)
                 self._load_line(limit.key, first)
-        return super().leave(limits, token)
+        return super().leave(limits, who)
 
-    def extend(self, limits: tuple[Limit, ...], token: str, until: float) -> None:
-        self._extended += [(limit.key, token, until) for limit in limits if limit.most is not None]
+    def extend(self, limits: tuple[Limit, ...], who: Address, until: float) -> None:
+        bounded = [limit.key for limit in limits if limit.most is not None]
+        self._extended += tuple([(key, who, until) for key in bounded])
 
     def save(self, writes: Writes) -> None:
         """Add what has changed."""
         here = self._session.namespace
         for key, before in self._held_before.items():
             held = self.holders.get(key, {})
-            for token, until in held.items():
-                if before.get(token) != until:
-                    writes.add(HOLDS, (here, key, token, until))
-            writes.add(NO_HOLDS, *((here, key, token) for token in before.keys() - held.keys()))
+            for who, until in held.items():
+                if before.get(who) != until:
+                    writes.add(HOLDS, (here, key, *who, until))
+            writes.add(NO_HOLDS, *((here, key, *who) for who in before.keys() - held.keys()))
         for key, before in self._times_before.items():
             times = self.next_at[key], self.asked_at[key]
             if times != before:
@@ -89,14 +89,13 @@ class StoredLimits(LimitBook):
                 QUEUERS, *((here, key, *who, -line.priority_of(who)) for who in queued - before)
             )
             writes.add(NO_QUEUERS, *((here, key, *who) for who in before - queued))
-        for extended in self._extended:
-            writes.add(KEPT_HOLDS, (here, *extended))
+        for key, who, until in self._extended:
+            writes.add(KEPT_HOLDS, (here, key, *who, until))
 
     def _load(self, limit: Limit) -> None:
         key = limit.key
-        if key in self._locked:
+        if key in self._times_before:
             return
-        self._locked.add(key)
         self._session.catch_up()
         row = self._session.row(statements.LIMIT, key=key)
         if row is None:
@@ -105,7 +104,8 @@ class StoredLimits(LimitBook):
         times: tuple[float, float] = (0.0, 0.0) if row is None else (row[0], row[1])
         self.next_at[key], self.asked_at[key] = self._times_before[key] = times
         if limit.most is not None:
-            held = self._session.pairs(statements.HOLDERS, key=key)
+            rows = self._session.rows(statements.HOLDERS, key=key)
+            held = {Address(*who): until for *who, until in rows}
             self._held_before[key] = dict(held)
             self.holders[key] = held
 

@@ -62,6 +62,11 @@ class LoadedRun(RunWriter):
     with the next operation, see `KeptRuns`.
     """
 
+    __slots__ = (
+        *("_known_items", "_known_values", "_retries_were", "_slots_were", "_steps_were"),
+        *("limits", "was"),
+    )
+
     def __init__(self, session: Session, facts: RunFacts, state: RunState, was: Row) -> None:
         super().__init__(session, facts, state)
         self.limits = StoredLimits(session)
@@ -82,16 +87,14 @@ class LoadedRun(RunWriter):
             state.blocked = LazyBlocked(run, last_turn=facts.turn)
         return run
 
-    def begin(self, steps: Mapping[int, Row], slots: Mapping[At, Row]) -> None:
+    def begin(self, steps: dict[int, Row], slots: dict[At, Row | None]) -> None:
         """Note that the whole run is stored now, in these rows."""
-        self._steps_were.update(steps)
-        self._slots_were.update(slots)
+        self._steps_were, self._slots_were = steps, slots
         self._leave()
 
     def go_on(self, session: Session) -> None:
         """Take up another operation."""
         self.session, self.writes = session, Writes()
-        self._put.clear()
 
     # -- loading
 
@@ -147,7 +150,7 @@ class LoadedRun(RunWriter):
             key = (step.record.index, number)
             if key not in self._retries_were:
                 self._retries_were[key] = (attempt, due)
-                step.attempts[number] = attempt
+                step.note_attempt(number, attempt)
                 if due is not None:
                     step.retry_item(number, due)
 
@@ -188,14 +191,13 @@ class LoadedRun(RunWriter):
 
     def grant(self, claim: Claim) -> Grant:
         """Hand out a slot that was claimed."""
-        step = self.state.steps[claim.step]
-        slot = self.state.slots[claim.step, claim.slot]
+        step, slot = self.state.steps[claim.at[0]], self.state.slots[claim.at]
         items: tuple[ItemGrant, ...] = ()
         if claim.items:
             bodies = self._read_items(step, [index for index, _ in claim.items])
             items = tuple(ItemGrant(index, bodies[index], tries) for index, tries in claim.items)
         return Grant(
-            address=Address(self.run_id, claim.step, claim.slot),
+            address=Address(self.run_id, *claim.at),
             token=claim.token,
             blob=step.record.blob,
             values=self._read_values(step.record.sources),
@@ -240,15 +242,16 @@ class LoadedRun(RunWriter):
 
     def _read_values(self, keys: Sequence[int]) -> tuple[Value, ...]:
         known = self._known_values
-        for key in keys:
-            step = self.state.steps.get(key)  # only if it is here
-            if key not in known and step is not None and is_sequence(step):
-                known[key] = SequenceValue(key, step.out_length or 0)
         missing = [key for key in keys if key not in known]
+        for key in missing:
+            step = self.state.steps.get(key)  # only if it is here
+            if step is not None and is_sequence(step):
+                known[key] = SequenceValue(key, step.out_length or 0)
+        missing = [key for key in missing if key not in known]
         if missing:
             rows = self.session.rows(statements.VALUES, rid=self.rid, keys=missing)
             known.update((key, to_value(key, body, length)) for key, body, length in rows)
-        return tuple(known.get(key, NONE_VALUE) for key in keys)
+        return tuple([known.get(key, NONE_VALUE) for key in keys])
 
     # -- saving
 
@@ -262,15 +265,16 @@ class LoadedRun(RunWriter):
             self.writes.add(INBOX, (self.rid, name, payload))
         self.limits.save(self.writes)
         self._save_run()
-        # What was not here is not looked at any more; and a state that can fetch it would lie in
-        # a circle with what it fetches with, for the collector to find.
-        self.state.steps, self.state.slots = dict(self.state.steps), dict(self.state.slots)
-        self.state.inbox = {}
+        if type(self.state.steps) is not dict:
+            # What was not here is not looked at any more; and a state that can fetch it would lie
+            # in a circle with what it fetches with, for the collector to find.
+            self.state.steps, self.state.slots = dict(self.state.steps), dict(self.state.slots)
+            self.state.inbox = {}
         self._leave()
         if into is None:
-            self.session.write(self.writes)
+            self.session.write(self.take_writes())
         else:
-            into.include(self.writes)
+            into.include(self.take_writes())
 
     def _leave(self) -> None:
         """Leave the run to the next operation, if all that it will look at is here."""
@@ -282,15 +286,15 @@ class LoadedRun(RunWriter):
     def _is_short(self) -> bool:
         """Whether its own rows are all that the beginning and the end of its step look at."""
         state, known = self.state, self._known_values
-        if state.remaining != 1 or state.status.is_final or len(state.slots) != 1:
+        if state.remaining != 1 or len(state.steps) != 1 or len(state.slots) != 1:
             return False
-        (step,) = state.steps.values() if len(state.steps) == 1 else (None,)
-        if step is None or step.status.is_final or state.max_parallel is not None:
+        (step,) = state.steps.values()
+        if state.status.is_final or step.status.is_final or state.max_parallel is not None:
             return False
         record = step.record
         if record.kind is not StepKind.TASK or record.successors or record.limits:
             return False
-        if not known.keys() >= set(record.sources):
+        if not all(map(known.__contains__, record.sources)):
             return False
         return sum(map(len, known.values())) <= KEPT_BYTES
 
@@ -323,8 +327,8 @@ class LoadedRun(RunWriter):
             number: row for (step, number), row in self._retries_were.items() if step == index
         }
         after = {
-            number: (step.attempts.get(number, 0), due.get(number))
-            for number in step.attempts.keys() | due.keys()
+            number: (step.attempt_of(number), due.get(number))
+            for number in {*(step.attempts or ()), *due}
         }
         for number, row in after.items():
             if before.get(number) != row:

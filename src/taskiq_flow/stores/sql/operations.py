@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from taskiq_flow.model import transitions
 from taskiq_flow.model.records import (
@@ -23,7 +22,7 @@ from taskiq_flow.model.records import (
     Wake,
     stored_items,
 )
-from taskiq_flow.model.state import Effects, RunState, SlotStatus, new_list
+from taskiq_flow.model.state import Effects, RunState, SlotStatus
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.base import Held
 from taskiq_flow.stores.sql import schema, statements
@@ -39,44 +38,54 @@ LEASES: Final = Target(Verb.UPDATE, schema.slot, ("rid", "step", "slot", "token"
 """Only while the token still holds the slot: leases are renewed without a lock on their run."""
 
 
-@dataclass(slots=True)
-class Told:
+class Told(NamedTuple):
     """What the rest of the store hears of an operation once it is committed.
 
     ``freed`` slots wait for a limit that has room now; ``delay`` is how long a message of a
     queue has taken.
     """
 
-    ended: list[tuple[str, RunStatus]] = field(default_factory=new_list)
-    freed: list[Address] = field(default_factory=new_list)
+    ended: tuple[tuple[str, RunStatus], ...] = ()
+    freed: tuple[Address, ...] = ()
     delay: tuple[str, float] | None = None
 
-    def hear(self, run: LoadedRun, effects: Effects) -> None:
-        self.freed += effects.freed
-        if effects.ended:
-            self.ended.append((run.run_id, run.state.status))
+    @classmethod
+    def of(cls, run: LoadedRun, effects: Effects) -> Told:
+        """What is heard of one change of a run."""
+        ended = ((run.run_id, run.state.status),) if effects.ended else ()
+        return cls(ended, tuple(effects.freed)) if ended or effects.freed else NOTHING
+
+    def and_of(self, run: LoadedRun, effects: Effects) -> Told:
+        """The same with what is heard of another change."""
+        more = Told.of(run, effects)
+        return Told(self.ended + more.ended, self.freed + more.freed, self.delay)
+
+
+NOTHING: Final = Told()
+
+_NOT_RECORDED: Final = Finished(recorded=False), NOTHING
 
 
 def start(
-    session: Session, address: Address, token: str, want: int, pace: Pace, told: Told
-) -> Grant | Refusal:
+    session: Session, *, address: Address, token: str, want: int, pace: Pace
+) -> tuple[Grant | Refusal, Told]:
     at = (address.step, address.slot)
     run = open_run(session, address.run_id, at)
     if run is None:
-        return Refusal(RefusalReason.GONE)
+        return Refusal(RefusalReason.GONE), NOTHING
     run.load_place(*at)
     delay = _delay_of(run, at)
     answer = transitions.start(run.state, at, token, session.now, pace, run.limits, want)
     if isinstance(answer, Refusal):
         run.save()
-        return answer
+        return answer, NOTHING
     assert answer.claim is not None, "a start that is not refused claims"
     run.apply(answer)
     grant = run.grant(answer.claim)
     run.save()
-    if delay is not None:
-        told.delay = (run.state.steps[address.step].record.queue, delay)
-    return grant
+    if delay is None:
+        return grant, NOTHING
+    return grant, Told(delay=(run.state.steps[address.step].record.queue, delay))
 
 
 def _delay_of(run: LoadedRun, at: tuple[int, int]) -> float | None:
@@ -92,56 +101,58 @@ def _delay_of(run: LoadedRun, at: tuple[int, int]) -> float | None:
 
 def finish(
     session: Session,
+    *,
     address: Address,
     token: str,
     outcome: Outcome,
     next_token: str | None,
     pace: Pace,
-    told: Told,
-) -> Finished:
+) -> tuple[Finished, Told]:
     at = (address.step, address.slot)
     run = open_run(session, address.run_id, at)
     if run is None:
-        return Finished(recorded=False)
+        return _NOT_RECORDED
     run.load_place(*at, near=isinstance(outcome, Done | DoneSequence | Failed))
     items = stored_items(outcome, address.step)
     if items is not None:
         (count,) = session.row(statements.ITEM_COUNT, rid=run.rid, key=items[0]) or (0,)
         if count < items[1]:
-            return Finished(recorded=False)
+            return _NOT_RECORDED
     effects = transitions.finish(
         run.state, at, token, outcome, next_token, session.now, pace, run.limits
     )
     if effects is None:
-        return Finished(recorded=False)
+        return _NOT_RECORDED
+    told = NOTHING
     if effects.repeated:
         ready, settling = run.ready(effects), run.unsettled() if effects.ended else ()
     else:
-        run.put_items(address.step, effects.items)
+        if effects.items:
+            run.put_items(address.step, effects.items)
         ready, settling = run.apply(effects), run.settling() if effects.ended else ()
-        told.hear(run, effects)
+        told = Told.of(run, effects)
     grant = None if effects.claim is None else run.grant(effects.claim)
     run.save()
-    return Finished(
+    finished = Finished(
         recorded=True,
         ready=ready,
         grant=grant,
         ended=run.state.status if effects.ended else None,
         retry_at=effects.retry_at,
-        wakes=tuple(Wake(kind, run.run_id, parent=run.state.parent) for kind in settling),
+        wakes=tuple([Wake(kind, run.run_id, parent=run.state.parent) for kind in settling]),
     )
+    return finished, told
 
 
-def change(session: Session, run_id: str, rule: Rule, told: Told) -> tuple[Ready, ...] | None:
+def change(session: Session, *, run_id: str, rule: Rule) -> tuple[tuple[Ready, ...] | None, Told]:
     """Apply a rule that needs nothing but the run; None when it changes nothing."""
     run = open_run(session, run_id)
     effects = None if run is None else rule(run)
     if run is None or effects is None:
-        return None
+        return None, NOTHING
     ready = run.apply(effects)
-    told.hear(run, effects)
     run.save()
-    return ready
+    return ready, Told.of(run, effects)
 
 
 def release(address: Address, token: str, delay_seconds: float, pace: Pace) -> Rule:

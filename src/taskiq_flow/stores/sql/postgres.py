@@ -54,8 +54,11 @@ DIALECT: Final = asyncpg_dialect()
 compile_statement: Final = Compiler(DIALECT)
 
 SESSION: Final = (
-    # A client that vanished in the middle must not keep its locks.
+    # A client that vanished in the middle must not keep its locks, nor one that was cancelled while
+    # it waited for another: that the line is cut a server sees by itself only since version 14.
     "SET idle_in_transaction_session_timeout = '15s'; "
+    "SELECT set_config(name, '500ms', false) FROM pg_settings "
+    "WHERE name = 'client_connection_check_interval'; "
     # Every statement finds few rows by their keys. So one plan does for all values, and reading a
     # whole table is never it, however small the table was when the plan was made.
     "SET plan_cache_mode = force_generic_plan; "

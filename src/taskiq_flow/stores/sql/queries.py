@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, null, or_, select, text, union_all
 
 from taskiq_flow.stores.sql import schema as s
 from taskiq_flow.stores.sql.rows import RUN_SHOWN, SLOT_SHOWN, STEP_SHOWN
-from taskiq_flow.stores.sql.session import one_of
+from taskiq_flow.stores.sql.session import one_of, server_clock
 from taskiq_flow.stores.sql.statements import columns, here, rid_of_run, this_run
 
 SHOWN = select(*columns(s.run, RUN_SHOWN)).where(this_run)
@@ -37,7 +37,7 @@ STEPS_OF_RUNS = (
 )
 
 OPEN_SLOTS = (
-    select(*columns(s.slot, SLOT_SHOWN))
+    select(server_clock(), *columns(s.slot, SLOT_SHOWN))
     .where(
         s.slot.c.rid == rid_of_run,
         one_of(s.slot.c.step, "steps"),

@@ -7,14 +7,15 @@ from typing import Final
 
 from taskiq_flow.exceptions import RunNotFoundError
 from taskiq_flow.model.records import (
+    Address,
     EventRecord,
     RunSnapshot,
     RunStatus,
     Value,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot, SlotStatus
-from taskiq_flow.stores.base import TICK_SECONDS, Ending
+from taskiq_flow.model.state import Holders, OpenSlot, OpenSlots, SlotStatus
+from taskiq_flow.stores.base import HOLDERS_NAMED, TICK_SECONDS, Ending
 from taskiq_flow.stores.sql import queries, schema, statements
 from taskiq_flow.stores.sql.loaded import to_value
 from taskiq_flow.stores.sql.rows import (
@@ -66,12 +67,23 @@ def get_all(
     return [found[run_id] for run_id in run_ids if run_id in found]
 
 
-def open_slots(session: Session, run_id: str, steps: Sequence[int], limit: int) -> list[OpenSlot]:
+def slots(
+    session: Session, run_id: str, steps: Sequence[int], limits: Sequence[str], limit: int
+) -> OpenSlots:
     run = get(session, run_id, steps=False)
-    if run is None or run.status.is_final or not steps:
-        return []
-    facts = {"steps": list(steps), "done": SlotStatus.DONE.value, "limit": limit}
-    return [to_open_slot(row) for row in session.rows(queries.OPEN_SLOTS, run_id=run_id, **facts)]
+    found: list[OpenSlot] = []
+    if run is not None and not run.status.is_final and steps:
+        facts = {"steps": list(steps), "done": SlotStatus.DONE.value, "limit": limit}
+        for now, *row in session.rows(queries.OPEN_SLOTS, run_id=run_id, **facts):
+            session.note_now(now)
+            found.append(to_open_slot(row))
+    return OpenSlots(session.now, tuple(found), {key: _holders(session, key) for key in limits})
+
+
+def _holders(session: Session, key: str) -> Holders:
+    rows = session.rows(statements.FIRST_HOLDERS, key=key, limit=HOLDERS_NAMED)
+    count = rows[0][-1] if rows else 0
+    return Holders(count, tuple(Address(*who) for *who, _ in rows))
 
 
 def ending(session: Session, run_id: str, keys: Sequence[int]) -> Ending | None:

@@ -121,7 +121,7 @@ def to_run(row: Row) -> tuple[RunFacts, RunState]:
 def from_run(state: RunState, seq: int, turn: int) -> tuple[Any, ...]:
     """Write `RUN_CHANGES`."""
     return (
-        state.status.value,
+        str(state.status),
         state.started_at,
         state.ended_at,
         state.failed_step,
@@ -222,7 +222,7 @@ def from_record(record: StepRecord) -> tuple[Any, ...]:
 def from_step(step: StepState, retrying: int, items_key: int | None) -> tuple[Any, ...]:
     """Write `STEP_CHANGES`."""
     return (
-        step.status.value,
+        str(step.status),
         step.waiting_for,
         step.skipped,
         step.started_at,
@@ -265,7 +265,7 @@ def to_slot(row: Row) -> SlotState:
 def from_slot(slot: SlotState, turn: int | None) -> tuple[Any, ...]:
     """Write `SLOT_CHANGES`."""
     return (
-        slot.status.value,
+        str(slot.status),
         slot.due,
         slot.ready_at,
         slot.token,
@@ -293,9 +293,18 @@ def _to_answer(text: str) -> Answer:
     )
 
 
-@lru_cache(maxsize=1024)
 def _from_answer(answer: Answer) -> str:
-    return to_json((answer.ready, answer.claimed, answer.next_token, answer.ended, answer.retry_at))
+    ready, claimed, next_token, ended, retry_at = answer
+    if claimed is None:  # then nobody asks for the token
+        return _from_last_answer(ready, ended, retry_at)
+    return to_json((ready, claimed, next_token, ended, retry_at))
+
+
+@lru_cache(maxsize=1024)  # most finishes of one plan are answered alike
+def _from_last_answer(
+    ready: tuple[tuple[int, int], ...], ended: bool, retry_at: float | None
+) -> str:
+    return to_json((ready, None, None, ended, retry_at))
 
 
 @lru_cache(maxsize=1024)  # most runs of one plan have equal ones

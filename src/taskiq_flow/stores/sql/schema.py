@@ -318,9 +318,12 @@ hold = _table(
     "hold",
     _key("namespace", Text()),
     _key("key", Text()),
-    _key("token", Text()),
+    _key("run_id", Text()),
+    _key("step", Integer()),
+    _key("slot", Integer()),
     Column("until", Double, nullable=False),
 )
+"""Slots that hold a limit, and until when if nobody renews their leases."""
 
 queuer = Table(
     f"{PREFIX}queuer",

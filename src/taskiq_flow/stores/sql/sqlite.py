@@ -16,7 +16,7 @@ from typing import Any, Final
 from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.stores.sql.gate import Gate, GateOptions
 from taskiq_flow.stores.sql.kept import KeptRuns
-from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session
+from taskiq_flow.stores.sql.session import Mode, ResultT, Session
 from taskiq_flow.stores.sql.sqlite_faults import fix_of
 from taskiq_flow.stores.sql.sqlite_session import SqliteSession, Together
 
@@ -65,7 +65,8 @@ class SqliteGate(Gate):
         self.options = options
         self._path, self._synchronous = path, synchronous
         self._patience = options.timeout_seconds / ATTEMPTS
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job]] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._kept = KeptRuns()
@@ -74,8 +75,9 @@ class SqliteGate(Gate):
     def run(
         self, work: Callable[[Session], ResultT], mode: Mode, about: str | None = None
     ) -> asyncio.Future[ResultT]:
-        self._begin()
-        return self._put(work, writes=mode in (Mode.WRITE, Mode.STATEMENT), about=about)
+        if self._thread is None:
+            self._thread = self._begin()
+        return self._put(work, writes=mode is not Mode.READ, about=about)
 
     async def close(self) -> None:
         if self._thread is not None:
@@ -85,21 +87,36 @@ class SqliteGate(Gate):
     def twin(self) -> SqliteGate:
         return SqliteGate(self._path, self.options, synchronous=self._synchronous)
 
-    def _begin(self) -> None:
-        if self._thread is None:
-            # A daemon: what nobody was told is done may end with the process.
-            self._thread = threading.Thread(
-                target=self._serve, name="taskiq-flow-sqlite", daemon=True
-            )
-            self._thread.start()
+    def _begin(self) -> threading.Thread:
+        # A daemon: what nobody was told is done may end with the process.
+        thread = threading.Thread(target=self._serve, name="taskiq-flow-sqlite", daemon=True)
+        thread.start()
+        return thread
 
     def _put(
         self, work: Callable[[Session], Any] | None, *, writes: bool, about: str | None
     ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._jobs.put(_Job(work, writes, about, future, loop))
+        gathered = self._gathered
+        if not gathered or gathered[0].loop is not loop:
+            gathered = self._gathered = []
+            loop.call_soon(self._hand_over, gathered, 1)
+        gathered.append(_Job(work, writes, about, future, loop))
         return future
+
+    def _hand_over(self, gathered: list[_Job], known: int) -> None:
+        """Let the thread begin when a turn of the event loop brings nothing more to do.
+
+        Beside a loop that runs Python code it would get the interpreter for moments only, and
+        both would take longer.
+        """
+        if known < len(gathered) < MOST_AT_ONCE:
+            gathered[0].loop.call_soon(self._hand_over, gathered, len(gathered))
+            return
+        if self._gathered is gathered:
+            self._gathered = []
+        self._jobs.put(gathered)
 
     # -- in the thread
 
@@ -117,10 +134,10 @@ class SqliteGate(Gate):
                 return
 
     def _next_batch(self) -> list[_Job]:
-        batch = [self._jobs.get()]
+        batch = self._jobs.get()
         while len(batch) < MOST_AT_ONCE:
             try:
-                batch.append(self._jobs.get_nowait())
+                batch += self._jobs.get_nowait()
             except queue.Empty:
                 break
         return batch
@@ -133,8 +150,13 @@ class SqliteGate(Gate):
             except sqlite3.Error as error:
                 self._disconnect()
                 if not tries_left:
-                    for job in batch:
-                        job.error = self._unavailable(error)
+                    _fail(batch, self._unavailable(error))
+            except Exception as error:
+                # Whoever asks later must find this thread alive.
+                logger.exception("%d operation(s) on %s failed", len(batch), self.options.shown_url)
+                self._disconnect()
+                _fail(batch, error)
+                return
             else:
                 return
 
@@ -168,13 +190,17 @@ class SqliteGate(Gate):
 
     def _perform_together(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
         together = Together(connection, self._kept)
+        session = SqliteSession(connection, self.options, together)
         try:
             for job in batch:
                 if job.about is None or job.about in together.about:
                     together.flush()
-                self._perform(job, SqliteSession(connection, self.options, together, job.about))
+                session.begin(job.about)
+                self._perform(job, session)
             together.flush()
-        except ConflictError as error:
+        except Exception as error:  # a row that is there already, a value that is no text
+            if _is_of_the_file(error):
+                raise
             raise _ApartError from error
 
     def _perform(self, job: _Job, session: SqliteSession) -> None:
@@ -246,6 +272,11 @@ def _is_of_the_file(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) or (
         type(error) is sqlite3.DatabaseError  # a damaged file; its subclasses are other things
     )
+
+
+def _fail(batch: list[_Job], error: Exception) -> None:
+    for job in batch:
+        job.error = error
 
 
 def _deliver(batch: list[_Job]) -> None:

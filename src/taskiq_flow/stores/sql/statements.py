@@ -264,8 +264,14 @@ NEW_LIMIT = text(
     "VALUES (:namespace, :key, 0, 0) ON CONFLICT DO NOTHING"
 )
 
-HOLDERS = select(s.hold.c.token, s.hold.c.until).where(
-    s.hold.c.namespace == bindparam("namespace"), s.hold.c.key == bindparam("key")
+_holder = (s.hold.c.run_id, s.hold.c.step, s.hold.c.slot)
+_held_key = and_(s.hold.c.namespace == bindparam("namespace"), s.hold.c.key == bindparam("key"))
+HOLDERS = select(*_holder, s.hold.c.until).where(_held_key)
+FIRST_HOLDERS = (
+    select(*_holder, func.count().over())
+    .where(_held_key)
+    .order_by(*_holder)
+    .limit(bindparam("limit"))
 )
 
 _queuer = (s.queuer.c.run_id, s.queuer.c.step, s.queuer.c.slot, s.queuer.c.rank)

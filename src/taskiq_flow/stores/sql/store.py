@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from taskiq_flow.exceptions import StoreUnavailableError
@@ -28,7 +29,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot
+from taskiq_flow.model.state import OpenSlots
 from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore, StoreOptions
 from taskiq_flow.stores.sql import (
     creation,
@@ -132,13 +133,11 @@ class SqlRunStore(RunStore):
         if self._common.delays.is_stale:
             self._common.delays.learn(await self._do(_delays, Mode.READ))
         pace = self._common.delays.pace_of(new.queue)
+        create = partial(creation.create, new=new, items=kept, pace=pace)
         for _ in range(CREATE_TRIES):
             try:
-                ready, run = await self._do(
-                    lambda s: creation.create(s, new, kept, pace),
-                    creation.mode_of(new, kept),
-                    new.run_id,
-                )
+                mode = creation.mode_of(new, kept)
+                ready, run = await self._do(create, mode, new.run_id)
             except ConflictError:
                 known = await self._do(lambda s: creation.explain(s, new), Mode.READ)
                 if known is not None:
@@ -151,7 +150,7 @@ class SqlRunStore(RunStore):
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
         answer, _ = await self._change(
-            lambda s, told: operations.start(s, address, token, want, self._pace, told),
+            partial(operations.start, address=address, token=token, want=want, pace=self._pace),
             address.run_id,
         )
         return answer
@@ -160,8 +159,13 @@ class SqlRunStore(RunStore):
         self, address: Address, token: str, outcome: Outcome, next_token: str | None
     ) -> Finished:
         finished, freed = await self._change(
-            lambda s, told: operations.finish(
-                s, address, token, outcome, next_token, self._pace, told
+            partial(
+                operations.finish,
+                address=address,
+                token=token,
+                outcome=outcome,
+                next_token=next_token,
+                pace=self._pace,
             ),
             address.run_id,
         )
@@ -185,7 +189,7 @@ class SqlRunStore(RunStore):
         self._common.delays.learn(delays)
         pace_of = self._common.delays.pace_of
         wakes, freed = await self._change(
-            lambda s, told: waking.Waking(s, hold_until, pace_of, told).wake_all(queues, limit)
+            lambda s: waking.Waking(s, hold_until, pace_of).wake_all(queues, limit)
         )
         return wakes + tuple(
             Wake(WakeKind.KICK, ready.address.run_id, ready=ready) for ready in freed
@@ -231,9 +235,9 @@ class SqlRunStore(RunStore):
         return await self._do(lambda s: reading.get_all(s, run_ids, steps=steps), Mode.READ)
 
     async def open_slots(
-        self, run_id: str, steps: Sequence[int], *, limit: int = 200
-    ) -> list[OpenSlot]:
-        return await self._do(lambda s: reading.open_slots(s, run_id, steps, limit), Mode.READ)
+        self, run_id: str, steps: Sequence[int], *, limits: Sequence[str] = (), limit: int = 200
+    ) -> OpenSlots:
+        return await self._do(lambda s: reading.slots(s, run_id, steps, limits, limit), Mode.READ)
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         # An ended run changes no more, so its values need no common moment with its status.
@@ -355,15 +359,10 @@ class SqlRunStore(RunStore):
         return await self._gate.run(work, mode, about)
 
     async def _change(
-        self, work: Callable[[Session, Told], ResultT], about: str | None = None
+        self, work: Callable[[Session], tuple[ResultT, Told]], about: str | None = None
     ) -> tuple[ResultT, tuple[Ready, ...]]:
         """Run an operation and pass on what it tells; return also the slots this makes ready."""
-
-        def listened(session: Session) -> tuple[ResultT, Told]:
-            told = Told()  # a new one each time that the operation is tried
-            return work(session, told), told
-
-        result, told = await self._do(listened, Mode.WRITE, about)
+        result, told = await self._do(work, Mode.WRITE, about)
         for run_id, status in told.ended:
             self._announce_end(run_id, status)
         if told.delay is not None:
@@ -381,7 +380,7 @@ class SqlRunStore(RunStore):
 
     async def _apply(self, run_id: str, rule: Rule) -> tuple[Ready, ...] | None:
         ready, freed = await self._change(
-            lambda s, told: operations.change(s, run_id, rule, told), run_id
+            partial(operations.change, run_id=run_id, rule=rule), run_id
         )
         return None if ready is None else ready + freed
 

@@ -10,7 +10,7 @@ from taskiq_flow.model.records import Wake, WakeKind
 from taskiq_flow.model.transitions import Pace
 from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.loaded import LoadedRun
-from taskiq_flow.stores.sql.operations import Told
+from taskiq_flow.stores.sql.operations import NOTHING, Told
 from taskiq_flow.stores.sql.rows import RUN_LOADED, SLOT_CHANGES
 from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
 from taskiq_flow.stores.sql.writer import DEADLINE, PUBLISH_AGAIN_SECONDS, SETTLING
@@ -40,12 +40,13 @@ def beat(session: Session, lease: float) -> float:
 class Waking:
     """One call of `due`."""
 
-    def __init__(self, session: Session, hold_until: float, pace_of: PaceOf, told: Told) -> None:
+    def __init__(self, session: Session, hold_until: float, pace_of: PaceOf) -> None:
         self._session, self._now = session, session.now
-        self._hold_until, self._pace_of, self._told = hold_until, pace_of, told
+        self._hold_until, self._pace_of = hold_until, pace_of
+        self._told = NOTHING
         self._opened_sleepers = False
 
-    def wake_all(self, queues: Sequence[str], limit: int) -> tuple[Wake, ...]:
+    def wake_all(self, queues: Sequence[str], limit: int) -> tuple[tuple[Wake, ...], Told]:
         """Wake what is due; a timer of no length that this opens is due at once, and so on."""
         wakes: tuple[Wake, ...] = ()
         for queue in queues:
@@ -53,7 +54,7 @@ class Waking:
             while self._opened_sleepers and len(wakes) < limit:
                 self._opened_sleepers = False
                 wakes += self._round(queue, limit - len(wakes))
-        return wakes
+        return wakes, self._told
 
     def _round(self, queue: str, limit: int) -> tuple[Wake, ...]:
         places = self._load(queue, limit)
@@ -107,7 +108,7 @@ class Waking:
             return ()
         self._opened_sleepers |= bool(effects.sleeping)
         ready = run.apply(effects)
-        self._told.hear(run, effects)
+        self._told = self._told.and_of(run, effects)
         wakes = [Wake(WakeKind.KICK, run.run_id, ready=entry) for entry in ready]
         if effects.ended:
             wakes += [Wake(kind, run.run_id, parent=run.state.parent) for kind in run.settling()]

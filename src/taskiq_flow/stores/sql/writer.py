@@ -46,13 +46,20 @@ EVENTS: Final = Target(
 class RunWriter:
     """Turns what the rules ask for into rows."""
 
+    __slots__ = ("facts", "rid", "run_id", "seq", "session", "state", "turn", "writes")
+
     def __init__(self, session: Session, facts: RunFacts, state: RunState) -> None:
         self.session, self.facts, self.state = session, facts, state
         self.rid, self.run_id = facts.rid, facts.run_id
         self.seq: int = facts.seq
         self.turn: int = facts.turn
         self.writes = Writes()
-        self._put: set[int] = set()
+
+    def take_writes(self) -> Writes:
+        """What is to be written; a run that is kept holds it no longer."""
+        writes = self.writes
+        del self.writes
+        return writes
 
     def apply(self, effects: Effects) -> tuple[Ready, ...]:
         """Note values and events, end the run if it ended, and name what is to be sent."""
@@ -69,20 +76,19 @@ class RunWriter:
     def ready(self, effects: Effects) -> tuple[Ready, ...]:
         if not effects.ready:
             return ()
-        return tuple(
-            to_ready(self.run_id, self.state.steps[step].record, slot)
-            for step, slot in effects.ready
-        )
+        steps, run_id = self.state.steps, self.run_id
+        return tuple([to_ready(run_id, steps[at[0]].record, at[1]) for at in effects.ready])
 
     def put_value(self, key: int, value: Value) -> None:
-        self._put.add(key)
         body, length = (None, value.length) if isinstance(value, SequenceValue) else (value, None)
         self.writes.add(VALUES, (self.rid, key, body, length))
 
     def put_sequence(self, index: int, step: StepState) -> None:
         """Note that the output of a step that is complete lies in `item`, if it does."""
-        if is_sequence(step) and index not in self._put:
-            self.put_value(index, SequenceValue(index, step.out_length or 0))
+        if is_sequence(step):
+            put = self.writes.rows.get(VALUES, ())
+            if not any(key == index for _, key, *_ in put):
+                self.put_value(index, SequenceValue(index, step.out_length or 0))
 
     def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
         self.writes.add(ITEMS, *((self.rid, key, index, body) for index, body in items.items()))

@@ -16,7 +16,8 @@ from taskiq_flow.model.records import (
     StepKind,
     StepStatus,
 )
-from taskiq_flow.stores.base import Held
+from taskiq_flow.model.state import Holders
+from taskiq_flow.stores.base import HOLDERS_NAMED, Held
 from taskiq_flow.testing.store_bench import (
     DONE,
     LEASE,
@@ -157,6 +158,38 @@ class LimitContract:
             await bench.store.renew([Held(grant.address, grant.token)])
             await bench.wait(LEASE / 2)
             assert await second.refused("a") in (RefusalReason.LIMITED, RefusalReason.WAITING)
+
+    async def test_who_holds_a_limit_is_named_the_oldest_runs_first(
+        self, bench: StoreBench
+    ) -> None:
+        mail, api = Limit("mail", most=12), Limit("api", most=1)
+        runs = [
+            await bench.create(step("a", limits=(mail,)), run_id=f"run-|{number:02}")
+            for number in range(HOLDERS_NAMED + 1)
+        ]
+        many = await bench.create(
+            step("m", kind=StepKind.MAP, slots=2, limits=(api,)),
+            items={"m": FIVE},
+            run_id="run-|many",
+        )
+        for run in reversed(runs):
+            bench.clock.advance(0.25)
+            await run.start("a")
+        grant = await many.start("m", 1)
+
+        async def holders() -> tuple[Holders, Holders, Holders]:
+            asked = ("mail", "api", "never heard of")
+            looked = await bench.store.open_slots(many.run_id, [0], limits=asked)
+            assert [slot.slot for slot in looked.slots] == [0, 1]
+            mail, api, unknown = (looked.holders[key] for key in asked)
+            return mail, api, unknown
+
+        first = tuple(run.at("a") for run in runs[:HOLDERS_NAMED])
+        held = Holders(1, (many.at("m", 1),))
+        assert await holders() == (Holders(HOLDERS_NAMED + 1, first), held, Holders(0, ()))
+
+        await bench.store.release(grant.address, grant.token, delay_seconds=60.0)
+        assert (await holders())[1] == Holders(0, ())
 
     async def test_a_released_slot_gives_its_limit_to_who_waits(self, bench: StoreBench) -> None:
         limit = Limit("api", most=1)

@@ -9,6 +9,7 @@ from taskiq_flow.model.records import (
     StepKind,
     StepStatus,
 )
+from taskiq_flow.model.state import OpenSlots
 from taskiq_flow.testing.store_bench import (
     KICK,
     LEASE,
@@ -92,8 +93,10 @@ class SnapshotContract:
         bench.clock.advance(1.0)
         grant = await run.start("held")
 
-        found = {slot.step: slot for slot in await bench.store.open_slots(run.run_id, range(5))}
+        looked = await bench.store.open_slots(run.run_id, range(5))
+        found = {slot.step: slot for slot in looked.slots}
 
+        assert looked.now == bench.clock()
         assert [found[index].status for index in range(4)] == list("XRTP")
         assert sorted(found) == [0, 1, 2, 3]
         assert (found[0].token, found[0].started_at) == (grant.token, bench.clock())
@@ -101,8 +104,10 @@ class SnapshotContract:
         assert (found[1].ready_at, found[1].due, found[1].kicks) == (created, created + KICK, 0)
         assert (found[2].due, found[3].due) == (created + 60.0, None)
         assert found[1].token is None
-        assert [slot.step for slot in await bench.store.open_slots(run.run_id, [3, 1])] == [1, 3]
-        assert len(await bench.store.open_slots(run.run_id, range(5), limit=2)) == 2
+        some = await bench.store.open_slots(run.run_id, [3, 1])
+        first = await bench.store.open_slots(run.run_id, range(5), limit=2)
+        assert [slot.step for slot in some.slots] == [1, 3]
+        assert [slot.step for slot in first.slots] == [0, 1]
 
     async def test_what_is_done_and_what_has_ended_has_no_open_slots(
         self, bench: StoreBench
@@ -111,8 +116,9 @@ class SnapshotContract:
         await run.run("a")
         open_slots = bench.store.open_slots
 
-        assert [slot.step for slot in await open_slots(run.run_id, [0, 1])] == [1]
+        assert [slot.step for slot in (await open_slots(run.run_id, [0, 1])).slots] == [1]
         await bench.store.cancel(run.run_id, "no more")
-        assert await open_slots(run.run_id, [0, 1]) == []
-        assert await open_slots("no-such-run", [0]) == []
-        assert await open_slots(run.run_id, []) == []
+        nothing = OpenSlots(bench.clock(), (), {})
+        assert await open_slots(run.run_id, [0, 1]) == nothing
+        assert await open_slots("no-such-run", [0]) == nothing
+        assert await open_slots(run.run_id, []) == nothing

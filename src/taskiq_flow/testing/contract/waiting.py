@@ -17,6 +17,7 @@ from taskiq_flow.model.records import (
 from taskiq_flow.model.transitions import EVENT_TIMEOUT_ERROR
 from taskiq_flow.testing.store_bench import (
     LEASE,
+    BenchRun,
     StoreBench,
     kicked,
     step,
@@ -83,6 +84,32 @@ class WaitingContract:
         await bench.store.send_event(run.run_id, "go", b"1")
 
         assert await run.status() is RunStatus.COMPLETED
+
+    async def test_an_event_reaches_its_steps_in_the_order_of_the_plan(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(
+            step("a"),
+            step("opened later", "a", kind=StepKind.EVENT, event="go"),
+            step("opened first", kind=StepKind.EVENT, event="go"),
+        )
+        await run.run("a")
+        await bench.store.send_event(run.run_id, "go", b"1")
+
+        assert await completed(run) == ["a", "opened later", "opened first"]
+
+    async def test_what_a_timer_opens_comes_after_what_was_due_with_it(
+        self, bench: StoreBench
+    ) -> None:
+        run = await bench.create(
+            step("a", kind=StepKind.TIMER, delay_seconds=3.0),
+            step("b", "a", kind=StepKind.TIMER, delay_seconds=0.0),
+            step("c", kind=StepKind.TIMER, delay_seconds=3.0),
+        )
+        bench.clock.advance(3.0)
+        await bench.due()
+
+        assert await completed(run) == ["a", "c", "b"]
 
     async def test_an_event_that_does_not_come_fails_its_step(self, bench: StoreBench) -> None:
         run = await bench.create(
@@ -171,3 +198,13 @@ class WaitingContract:
         finished = await run.finish(grant, Parked())
 
         assert run.names(finished.ready) == ["b"]
+
+
+async def completed(run: BenchRun) -> list[str]:
+    """The names of steps in the order in which they were completed."""
+    names = {number: name for name, number in run.index.items()}
+    return [
+        names[event.step]
+        for event in await run.events()
+        if event.type is EventType.STEP_COMPLETED and event.step is not None
+    ]

@@ -28,7 +28,7 @@ from taskiq_flow.model.records import (
     WakeKind,
     WorkerRecord,
 )
-from taskiq_flow.model.state import OpenSlot
+from taskiq_flow.model.state import OpenSlots
 from taskiq_flow.stores.base import Ending, EndListener, Held, Page, RunStore
 from taskiq_flow.testing.simulation.checks import Host
 from taskiq_flow.testing.simulation.clock import VirtualLoop
@@ -153,9 +153,11 @@ class StoreLink(RunStore):
         return await self._ask("get", lambda store: store.get(run_id, steps=steps))
 
     async def open_slots(
-        self, run_id: str, steps: Sequence[int], *, limit: int = 200
-    ) -> list[OpenSlot]:
-        return await self._ask("slots", lambda store: store.open_slots(run_id, steps, limit=limit))
+        self, run_id: str, steps: Sequence[int], *, limits: Sequence[str] = (), limit: int = 200
+    ) -> OpenSlots:
+        return await self._ask(
+            "slots", lambda store: store.open_slots(run_id, steps, limits=limits, limit=limit)
+        )
 
     async def ending(self, run_id: str, keys: Sequence[int]) -> Ending | None:
         return await self._ask("ending", lambda store: store.ending(run_id, keys))
