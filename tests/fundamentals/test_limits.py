@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,58 @@ async def test_each_item_of_a_map_counts(broker: InMemoryBroker) -> None:
         assert (await run.wait_result(timeout=60)).return_value == list(range(6))
 
     assert (gauge.peak, gauge.calls) == (3, 12)
+
+
+async def test_the_place_of_a_cancelled_step_is_free_as_soon_as_it_has_stopped(
+    broker: InMemoryBroker,
+) -> None:
+    broker.add_middlewares(PipelineMiddleware(lease_seconds=300))
+    begun = asyncio.Event()
+
+    @broker.task
+    @pipeline_task(limit=limit(key="api", max=1))
+    async def call(forever: bool) -> bool:
+        begun.set()
+        if forever:
+            await asyncio.Event().wait()
+        return forever
+
+    first = await Pipeline(broker, call).kiq(True)
+    await begun.wait()
+    second = await Pipeline(broker, call).kiq(False)
+    await first.cancel()
+
+    assert (await second.wait_result(timeout=60)).return_value is False
+    await broker.shutdown()
+
+
+async def test_a_thread_that_goes_on_after_a_cancel_keeps_its_place_until_it_ends(
+    broker: InMemoryBroker,
+) -> None:
+    broker.add_middlewares(PipelineMiddleware(lease_seconds=0.4))
+    begun, cancelled, other_began = threading.Event(), threading.Event(), threading.Event()
+    saw_other: list[bool] = []
+
+    @broker.task
+    @pipeline_task(limit=limit(key="api", max=1))
+    def call(first: bool) -> bool:
+        if first:
+            begun.set()
+            cancelled.wait(30)
+            saw_other.append(other_began.wait(2.5))  # some leases, and looks of who waits
+        else:
+            other_began.set()
+        return first
+
+    first = await Pipeline(broker, call).kiq(True)
+    await asyncio.to_thread(begun.wait, 30)
+    second = await Pipeline(broker, call).kiq(False)
+    await first.cancel()
+    cancelled.set()
+
+    assert (await second.wait_result(timeout=60)).return_value is False
+    assert saw_other == [False]
+    await broker.shutdown()
 
 
 async def test_a_pipeline_may_put_a_limit_on_all_of_its_steps(broker: InMemoryBroker) -> None:

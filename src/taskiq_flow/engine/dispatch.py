@@ -324,7 +324,6 @@ class Dispatcher:
     async def _follow(self, grant: Grant, finished: Finished) -> None:
         if not finished.recorded:
             logger.info("The outcome of %s came too late and was dropped.", grant.address)
-            return
         if finished.retry_at is not None:
             self._becomes_due(finished.retry_at)
         if finished.ready:
@@ -343,7 +342,7 @@ class Dispatcher:
             return
         self.runner.calls.pop(lease.token, None)
         child = lease.child
-        if lease.lost is not None:
+        if lease.lost is LostReason.TAKEN:
             self.leases.drop(lease.token)
         elif child is None or child.done():
             self.leases.drop(lease.token)
@@ -358,7 +357,7 @@ class Dispatcher:
         finally:
             self.leases.drop(lease.token)
             self.runner.calls.pop(lease.token, None)
-        if lease.lost is None:
+        if lease.lost is not LostReason.TAKEN:
             await self._release(lease.address, lease.token)
 
     async def _release(self, address: Address, token: str) -> None:

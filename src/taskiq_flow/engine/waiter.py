@@ -133,6 +133,10 @@ class Waiter:
             except StoreError as error:
                 logger.warning("The store did not answer whether runs have ended: %s", error)
                 continue
+            except Exception:
+                # Without this task whoever waits would wait for ever.
+                logger.exception("Asking whether runs have ended failed; asking again.")
+                continue
             for run_id, status in ended.items():
                 self._resolve(run_id, status)
 

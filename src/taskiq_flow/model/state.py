@@ -182,7 +182,8 @@ class Effects:
     """What a transition asks its store to do, beside saving the state that it changed.
 
     ``ready`` slots are to be sent; ``sleeping`` ones become due by themselves. ``repeated`` says
-    that this was answered before: all was saved and told then.
+    that this was answered before: all was saved and told then. ``recorded`` is False where an
+    outcome came too late to count.
     """
 
     ready: list[tuple[int, int]] = field(default_factory=new_list)
@@ -197,3 +198,4 @@ class Effects:
     ended: bool = False
     retry_at: float | None = None
     repeated: bool = False
+    recorded: bool = True

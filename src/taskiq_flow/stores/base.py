@@ -167,13 +167,16 @@ class RunStore(ABC):
 
     @abstractmethod
     async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
-        """Extend leases; return the tokens of those that are lost."""
+        """Extend leases; return the tokens of those that are lost.
+
+        One that its run's end took away keeps its places in limits until it is given back.
+        """
 
     @abstractmethod
     async def release(
         self, address: Address, token: str, *, delay_seconds: float = 0.0
     ) -> tuple[Ready, ...]:
-        """Give a slot back without counting an attempt."""
+        """Give a slot back without counting an attempt; also after the end of its run."""
 
     @abstractmethod
     async def due(self, queues: Sequence[str], *, limit: int = 100) -> tuple[Wake, ...]:

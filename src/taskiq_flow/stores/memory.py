@@ -155,7 +155,7 @@ class MemoryRunStore(MemoryReads):
                 self._queue_slot(run, effects.claim.at)
                 grant = run.grant(effects.claim, now)
             return Finished(
-                recorded=True,
+                recorded=effects.recorded,
                 ready=ready,
                 grant=grant,
                 ended=run.state.status if effects.ended else None,

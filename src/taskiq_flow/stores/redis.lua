@@ -335,6 +335,13 @@ local function leave(run, limits, x)
   end
 end
 
+local function give_back(run, x)
+  run.st.running = run.st.running - 1
+  x.token, x.last = nil, nil
+  leave(run, head(run, x.i).limits, x)
+  if FINAL[run.st.s] or FINAL[peek(run, x.i).s] then x.s, x.due = 'D', nil end
+end
+
 -- endings -------------------------------------------------------------------------------------
 
 local function end_run(run, status, err, reason)
@@ -584,6 +591,10 @@ if op == 'finish' then -- slot, token, next token, want, kind, …
   local holds = x.s == 'X' and x.token == token
   -- Its lease ran out, but nobody took it since; a limit may have put it off.
   local late = (x.s == 'R' or x.s == 'T' or x.s == 'B') and x.last == token
+  if FINAL[st.s] and holds then -- too late to count, but others get its place
+    give_back(run, x)
+    return {0, apply(run)}
+  end
   if FINAL[st.s] or not holds and not late then return {0} end
   local key = A[12] == 'sequence' and i or A[12] == 'expanded' and -1000000000 - i
   -- Stored before, and forgotten if this server has taken over from one that failed since.
@@ -612,14 +623,16 @@ if op == 'renew' then -- (run, step, slot, token)…
   for k = 6, #A, 4 do
     local i, n, token = tonumber(A[k + 1]), tonumber(A[k + 2]), A[k + 3]
     local run = load(A[k], i, n)
-    local x = run and not FINAL[run.st.s] and slot(run, i, n)
+    local x = run and slot(run, i, n)
+    local holds = x and x.s == 'X' and x.token == token
     if not run or FINAL[run.st.s] then
       put(lost, token, run and run.st.s == 'CANCELLED' and 'cancelled' or 'ended')
-    elseif not x or x.s ~= 'X' or x.token ~= token then
+    elseif not holds then
       put(lost, token, 'taken')
     elseif FINAL[peek(run, i).s] then
       put(lost, token, 'ended')
-    else
+    end
+    if holds then -- of what has ended too, until it is given back: a thread may still work
       x.due = now + lease
       for _, limit in ipairs(head(run, i).limits or {}) do
         local held = P .. 'lh:' .. limit.key
@@ -636,15 +649,11 @@ if op == 'release' then -- slot, token, delay
   local i, n = tonumber(A[7]), tonumber(A[8])
   local run = load(id, i, n)
   local x = run and slot(run, i, n)
-  if not x or FINAL[run.st.s] or x.s ~= 'X' or x.token ~= A[9] then return {} end
-  run.st.running = run.st.running - 1
-  x.token, x.last = nil, nil
-  leave(run, head(run, i).limits, x)
-  if FINAL[peek(run, i).s] then
-    x.s, x.due = 'D', nil
-  elseif tonumber(A[10]) > 0 then
+  if not x or x.s ~= 'X' or x.token ~= A[9] then return {} end
+  give_back(run, x)
+  if x.s == 'X' and tonumber(A[10]) > 0 then
     x.s, x.due = 'T', now + A[10]
-  else
+  elseif x.s == 'X' then
     make_ready(x, true)
     run.ready[1] = x
   end

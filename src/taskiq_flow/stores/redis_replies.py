@@ -67,7 +67,7 @@ def grant(run_id: str, row: Row) -> Grant:
 
 def finished(run_id: str, reply: Row) -> Finished:
     if not reply[0]:
-        return Finished(recorded=False)
+        return Finished(recorded=False, ready=ready(reply[1]) if len(reply) > 1 else ())
     _, rows, granted, ended, retry_at, left = reply
     return Finished(
         recorded=True,

@@ -13,6 +13,7 @@ from taskiq_flow.events import EventType
 from taskiq_flow.model import transitions
 from taskiq_flow.model.limits import LimitBook, Line
 from taskiq_flow.model.records import (
+    Address,
     Done,
     Expanded,
     Failed,
@@ -239,6 +240,14 @@ class World:
         again = transitions.finish(
             self.run, holder.at, token, outcome, next_token, self.now, PACE, self.limits
         )
+        if not effects.recorded:
+            assert self.run.status.is_final, "a rightful finish was not recorded"
+            assert (effects.ready, effects.claim, effects.ended) == ([], None, False)
+            where = Address(self.run.run_id, *holder.at)
+            assert not any(where in held for held in self.limits.holders.values())
+            assert again is None, "what was given back was given back again"
+            assert self.fingerprint() == before, "a repeated finish changed the run"
+            return
         assert again is not None
         assert (again.ready, again.claim, again.ended, again.retry_at) == (
             effects.ready,

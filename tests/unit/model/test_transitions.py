@@ -18,6 +18,7 @@ from taskiq_flow.model.records import (
     Items,
     Join,
     Limit,
+    LostReason,
     NewRun,
     OnFailure,
     Outcome,
@@ -296,9 +297,24 @@ class TestEndings:
         assert transitions.receive(run, "event", b"", 2.0, PACE) is None
         assert transitions.resume(run, (1, 0), "note", 2.0, PACE) is None
         assert transitions.hurry(run, (1, 0), 2.0, PACE) is None
-        assert transitions.release(run, (0, 0), "token", 0.0, 2.0, PACE, limits) is None
+        assert transitions.release(run, (1, 0), "token", 0.0, 2.0, PACE, limits) is None
         assert transitions.wake(run, (1, 0), 99.0, PACE, hold_until=0.0) is None
         assert run.reason == "stop"
+
+    def test_what_works_after_the_end_keeps_its_slot_until_it_gives_that_back(self) -> None:
+        run, _ = transitions.create(plan(step("a"), step("b")), 0.0, PACE)
+        _started(run, (0, 0))
+        transitions.cancel(run, "stop", 1.0)
+        limits = LimitBook()
+
+        assert transitions.renew(run, (0, 0), "token", 2.0, PACE, limits) is LostReason.CANCELLED
+        assert transitions.release(run, (0, 0), "other", 0.0, 2.0, PACE, limits) is None
+        assert run.slots[0, 0].status is SlotStatus.RUNNING
+        effects = transitions.release(run, (0, 0), "token", 0.0, 2.0, PACE, limits)
+        assert effects is not None
+        assert (effects.ready, effects.events, run.running) == ([], [], 0)
+        assert run.slots[0, 0].status is SlotStatus.DONE
+        assert transitions.release(run, (0, 0), "token", 0.0, 2.0, PACE, limits) is None
 
     def test_the_events_of_a_failure_that_is_passed_on_count_the_same_tries(self) -> None:
         run, _ = transitions.create(

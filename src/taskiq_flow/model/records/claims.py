@@ -108,6 +108,8 @@ class Wake(NamedTuple):
 class Finished(NamedTuple):
     """The answer to `finish`; ``recorded`` is False for a stale token, which changed nothing.
 
+    It is also False when the run had ended: then ``ready`` are who waited for the slot's limits.
+
     ``retry_at`` is when this slot, or one that it opened, is due by itself (store's clock), so
     that the worker can look then instead of at the next round. ``wakes`` are what an ended run
     leaves to do (publish, notify); `due` repeats them until they are settled.

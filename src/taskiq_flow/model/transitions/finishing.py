@@ -7,6 +7,7 @@ from typing import Final
 from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import Address, Items, Outcome
 from taskiq_flow.model.state import Answer, Effects, RunState, SlotStatus, StepState
+from taskiq_flow.model.transitions.leases import release
 from taskiq_flow.model.transitions.outcomes import apply_outcome
 from taskiq_flow.model.transitions.pace import Pace
 from taskiq_flow.model.transitions.slots import claim_of, claim_slot, unblock
@@ -27,6 +28,7 @@ def finish(
 ) -> Effects | None:
     """Record the outcome of a slot, or return None for a stale token, which changes nothing.
 
+    One that comes after the end of its run only gives the slot back, and is not ``recorded``.
     With a ``next_token`` the caller goes on: the same slot's next items, or the first step that
     became ready and may continue in place, are claimed for it in the same call.
     """
@@ -36,7 +38,10 @@ def finish(
     if slot.finish_token == token and slot.answer is not None:
         return _answer_again(run, slot.answer)
     if run.status.is_final:
-        return None
+        effects = release(run, at, token, 0.0, now, pace, limits)
+        if effects is not None:
+            effects.recorded = False
+        return effects
     holds = slot.status is SlotStatus.RUNNING and slot.token == token
     # The lease ran out, but nobody took the slot since: the work is done, so it counts.
     late = slot.status in _UNCLAIMED and slot.last_token == token

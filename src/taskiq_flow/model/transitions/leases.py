@@ -17,23 +17,23 @@ def renew(
     pace: Pace,
     limits: LimitBook,
 ) -> LostReason | None:
-    """Extend a lease, or say why it is lost."""
+    """Extend a lease, or say why it is lost.
+
+    A slot of what has ended keeps its places until it is given back: a thread may still work.
+    """
     if run is None:
         return LostReason.ENDED
+    lost: LostReason | None = LostReason.TAKEN
+    slot = run.slots.get(at)
+    if slot is not None and slot.status is SlotStatus.RUNNING and slot.token == token:
+        step = run.steps[at[0]]
+        slot.due = now + pace.lease
+        if step.record.limits:
+            limits.extend(step.record.limits, Address(run.run_id, *at), slot.due)
+        lost = LostReason.ENDED if step.status.is_final else None
     if run.status is RunStatus.CANCELLED:
         return LostReason.CANCELLED
-    if run.status.is_final:
-        return LostReason.ENDED
-    slot = run.slots.get(at)
-    if slot is None or slot.status is not SlotStatus.RUNNING or slot.token != token:
-        return LostReason.TAKEN
-    step = run.steps[at[0]]
-    if step.status.is_final:
-        return LostReason.ENDED
-    slot.due = now + pace.lease
-    if step.record.limits:
-        limits.extend(step.record.limits, Address(run.run_id, *at), now + pace.lease)
-    return None
+    return LostReason.ENDED if run.status.is_final else lost
 
 
 def release(
@@ -45,14 +45,12 @@ def release(
     pace: Pace,
     limits: LimitBook,
 ) -> Effects | None:
-    """Give a slot back without counting an attempt; None for a stale token."""
+    """Give a slot back without counting an attempt; None for a stale token.
+
+    Of a run that has ended it is the place in limits that others get.
+    """
     slot = run.slots.get(at)
-    if (
-        slot is None
-        or run.status.is_final
-        or slot.status is not SlotStatus.RUNNING
-        or slot.token != token
-    ):
+    if slot is None or slot.status is not SlotStatus.RUNNING or slot.token != token:
         return None
     effects = Effects()
     step = run.steps[at[0]]
@@ -60,7 +58,7 @@ def release(
     slot.token = slot.last_token = None
     if step.record.limits:
         effects.freed.extend(limits.leave(step.record.limits, Address(run.run_id, *at)))
-    if step.status.is_final:
+    if run.status.is_final or step.status.is_final:
         slot.status, slot.due = SlotStatus.DONE, None
     elif delay_seconds > 0:
         slot.status, slot.due = SlotStatus.TIMER, now + delay_seconds

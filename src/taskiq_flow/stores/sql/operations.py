@@ -134,7 +134,7 @@ def finish(
     grant = None if effects.claim is None else run.grant(effects.claim)
     run.save()
     finished = Finished(
-        recorded=True,
+        recorded=effects.recorded,
         ready=ready,
         grant=grant,
         ended=run.state.status if effects.ended else None,
@@ -210,7 +210,7 @@ def renew(session: Session, held: Sequence[Held], pace: Pace) -> dict[str, LostR
         reason = transitions.renew(state, at, lease.token, session.now, pace, limits)
         if reason is not None:
             lost[lease.token] = reason
-        elif state is not None:
+        if state is not None and at in state.slots:
             session.forget(state.run_id)
             writes.add(LEASES, (rid, *at, lease.token, state.slots[at].due))
     limits.save(writes)

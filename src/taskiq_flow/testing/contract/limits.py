@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from taskiq_flow.model.records import (
     Address,
+    Failed,
+    Finished,
     Grant,
     ItemRetry,
     Items,
     Limit,
+    LostReason,
+    OnFailure,
     Refusal,
     RefusalReason,
     Retry,
@@ -158,6 +164,72 @@ class LimitContract:
             await bench.store.renew([Held(grant.address, grant.token)])
             await bench.wait(LEASE / 2)
             assert await second.refused("a") in (RefusalReason.LIMITED, RefusalReason.WAITING)
+
+    async def test_a_place_is_free_when_its_holder_comes_back_after_the_end_of_its_run(
+        self, bench: StoreBench
+    ) -> None:
+        limit = Limit("api", most=1)
+        ended = [await bench.create(step("a", limits=(limit,)), step("b")) for _ in range(4)]
+        others = [await bench.create(step("a", limits=(limit,))) for _ in range(5)]
+        for number, run in enumerate(ended):
+            grant = await run.start("a")
+            await others[number].refused("a")
+            if number % 2:
+                await run.run("b", Failed(b"error", OnFailure.STOP))
+            else:
+                await bench.store.cancel(run.run_id, "enough")
+            before = await run.snapshot(), await run.events()
+
+            if number < 2:
+                finished = await run.finish(grant)
+                assert not finished.recorded
+                ready = finished.ready
+            else:
+                ready = await bench.store.release(grant.address, grant.token)
+
+            assert [entry.address for entry in ready] == [others[number].at("a")]
+            assert (await run.snapshot(), await run.events()) == before
+            held = await others[number].start("a")
+            await others[4].refused("a")
+            assert await run.finish(grant) == Finished(recorded=False)
+            assert await bench.store.release(grant.address, grant.token) == ()
+            assert await others[4].refused("a") in (RefusalReason.LIMITED, RefusalReason.WAITING)
+            woken = (await others[number].finish(held)).ready
+            assert [entry.address for entry in woken] == [others[4].at("a")]
+
+    @pytest.mark.parametrize("how", ["cancelled", "failed", "step failed"])
+    async def test_a_place_is_kept_by_renewing_after_the_end_until_it_is_given_back(
+        self, bench: StoreBench, how: str
+    ) -> None:
+        limit = Limit("api", most=2)
+        run = await bench.create(
+            step("m", kind=StepKind.MAP, slots=2, limits=(limit,)),
+            step("b"),
+            items={"m": FIVE[:2]},
+        )
+        filler, other = [await bench.create(step("a", limits=(limit,))) for _ in range(2)]
+        grant, second = await run.start("m", 0), await run.start("m", 1)
+        if how == "cancelled":
+            await bench.store.release(second.address, second.token, delay_seconds=60.0)
+            await bench.store.cancel(run.run_id, "enough")
+        else:
+            then = OnFailure.STOP if how == "failed" else OnFailure.SKIP
+            await run.finish(second, Items((), failed=Failed(b"error", then)))
+        why = LostReason.CANCELLED if how == "cancelled" else LostReason.ENDED
+        filling = await filler.start("a")
+        await other.refused("a")
+
+        for _ in range(4):
+            held = [Held(grant.address, grant.token), Held(filling.address, filling.token)]
+            assert await bench.store.renew(held) == {grant.token: why}
+            await bench.wait(LEASE / 2)
+            assert await other.refused("a") in (RefusalReason.LIMITED, RefusalReason.WAITING)
+        bench.clock.advance(1.0)
+        assert await other.refused("a") is RefusalReason.LIMITED
+        ready = await bench.store.release(grant.address, grant.token)
+
+        assert [entry.address for entry in ready] == [other.at("a")]
+        await other.start("a")
 
     async def test_who_holds_a_limit_is_named_the_oldest_runs_first(
         self, bench: StoreBench

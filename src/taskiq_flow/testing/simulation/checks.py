@@ -275,7 +275,7 @@ class Ledger:
     def _is_good(self, execution: Execution) -> bool:
         holding, host = execution.holding, execution.host
         since = holding.confirmed_at
-        if holding.lost_at is not None or self.truth.ended_at(execution.unit[0]) is not None:
+        if holding.lost_at is not None:
             return False
         gone = not host.alive or host.disturbed(since) or self.rolled_back_at >= since
         return not gone and not self._renewals_failed(host, since)
