@@ -114,6 +114,16 @@ def test_a_wrong_name_is_an_error_of_the_usual_kind(package: Package) -> None:
 
 
 @each_package
+def test_a_module_of_a_package_is_there_without_an_import_of_its_own(package: Package) -> None:
+    module = importlib.import_module(package.name)
+    names = [each.name for each in pkgutil.iter_modules(module.__path__) if each.name != "__main__"]
+    inside = f"{package.name}.{names[-1]}"
+    vars(module).pop(names[-1], None)
+
+    assert getattr(module, names[-1]) is importlib.import_module(inside)
+
+
+@each_package
 def test_an_import_of_everything_gets_every_name(package: Package) -> None:
     names: dict[str, object] = {}
 

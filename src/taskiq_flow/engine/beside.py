@@ -40,6 +40,7 @@ class Beside:
                 left = self._known.pop(old)
                 left.leases.stop()
                 left.dispatcher.runner.leave_loop()
+                left.store.leave()
             found = self._known[running] = self._make()
         return found
 

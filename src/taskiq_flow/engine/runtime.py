@@ -81,10 +81,10 @@ class Runtime:
     _opened: bool = False
     _looking: asyncio.Task[None] | None = None
     _cleaning: asyncio.Task[None] | None = None
-    _beside: Beside = field(init=False)
+    beside: Beside = field(init=False)
 
     def __post_init__(self) -> None:
-        self._beside = Beside(self)
+        self.beside = Beside(self)
         self._assemble()
         if self.home is None:
             self._watch_listening()
@@ -97,7 +97,7 @@ class Runtime:
             is_home = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             return self
-        return self if is_home else self._beside.here()
+        return self if is_home else self.beside.here()
 
     @property
     def works_in(self) -> asyncio.AbstractEventLoop | None:
@@ -112,7 +112,7 @@ class Runtime:
             # The broker's own set, so that `InMemoryBroker.wait_all()` waits for runs as well.
             running: set[Any] = getattr(self.broker, "_running_tasks", set())
             turns = Turns(self._handle, lambda: self.leases.taken, running)
-            self.sender.hand_over = turns.add if self.home is None else Beside(self.home).take
+            self.sender.hand_over = turns.add if self.home is None else self.home.beside.take
         self.waiter = Waiter(self.store)
         self.bus = EventBus(self.store)
         self.results = RunResults(self.store)
@@ -184,6 +184,8 @@ class Runtime:
         if self._opened:
             self.leases.stop()
             self.dispatcher.runner.leave_loop()
+            if self._loop.is_closed():
+                self.store.leave()
             self.store = self.store.twin()
         self._opened, self._looking, self._cleaning = False, None, None
         self._assemble()

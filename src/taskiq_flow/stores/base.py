@@ -127,6 +127,9 @@ class RunStore(ABC):
     async def close(self) -> None:
         """Give up connections; runs stay."""
 
+    def leave(self) -> None:  # noqa: B027 - most have nothing that outlives an event loop
+        """Give up what was opened in an event loop that is closed; called in another one."""
+
     @abstractmethod
     def twin(self, *, namespace: str | None = None) -> RunStore:
         """A store in the same place for another event loop (the lease thread's).

@@ -187,11 +187,23 @@ async def start_another(value: int, context: PipelineContext) -> int:
     return result.return_value + 100
 
 
+def start_apart(value: int, context: PipelineContext) -> str:
+    """Start another run in an event loop of its own; return the other run's id."""
+
+    async def start() -> str:
+        assert context.broker is not None
+        inner = context.broker.find_task("add")
+        assert inner is not None
+        return (await Pipeline(context.broker, inner).kiq(value)).run_id
+
+    return asyncio.run(start())
+
+
 FUNCTIONS = {
     function.__name__: function
     for function in (
         add, add_noted, where, numbers, stream, square, total, left, right, join, fails, flaky,
-        pause, pause_once, hold, start_another, asks_again, uses, uses_what_breaks,
+        pause, pause_once, hold, start_another, start_apart, asks_again, uses, uses_what_breaks,
     )
 }  # fmt: skip
 

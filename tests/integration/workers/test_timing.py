@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskiq_flow import Pipeline
+from taskiq_flow import Pipeline, Task
 from tests.integration.apps.settings import BrokerKind
+from tests.integration.apps.steps import Note
 from tests.integration.workers.conftest import build
-from tests.integration.workers.harness import READY_LINE, App
+from tests.integration.workers.harness import READY_LINE, App, eventually
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,26 @@ async def test_a_step_may_start_another_run_and_wait_for_it(app: App) -> None:
     assert result.return_value == 102
 
 
+async def test_a_step_that_starts_a_run_in_a_loop_of_its_own_leaves_the_leases_of_others_alone(
+    app: App,
+) -> None:
+    """What runs beside it is longer than a lease, which has to be renewed meanwhile."""
+
+    def begun() -> list[Note]:
+        return [note for note in app.journal.notes("pause", "began") if note.key == "4.5"]
+
+    async with app.client() as client:
+        task = await Pipeline(client.broker, client["pause"]).kiq(4.5)
+        await eventually(lambda: bool(begun()))
+        starting = await Pipeline(client.broker, client["start_apart"]).kiq(1)
+        started = (await starting.wait_result(timeout=30)).return_value
+        await task.wait_result(timeout=60)
+        other = await Task(task_id=started, broker=client.broker).wait_result(timeout=30)
+
+    assert other.return_value == 2
+    assert len(begun()) == 1
+
+
 @pytest.mark.slow
 async def test_a_long_step_on_an_idle_list_worker_runs_once_and_ends(app: App) -> None:
     """redis-py's socket timeout of 5 s would kill an idle worker, and with it the step."""
@@ -60,5 +81,6 @@ async def test_a_long_step_on_an_idle_list_worker_runs_once_and_ends(app: App) -
         result = await task.wait_result(timeout=60)
 
     assert result.return_value == "rested"
-    assert [note.what for note in app.journal.notes("pause")] == ["began", "ended"]
+    notes = [note for note in app.journal.notes("pause") if note.key == "15.0"]
+    assert [note.what for note in notes] == ["began", "ended"]
     assert worker.child_pids == pids

@@ -1,6 +1,7 @@
 """One process that runs pipelines in one event loop after another, as `asyncio.run` makes them."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,36 @@ async def test_a_step_that_starts_a_run_in_an_event_loop_of_its_own_takes_no_lea
     await broker.shutdown()
 
     assert sorted(begun) == ["another", "work"]
+
+
+async def test_event_loops_that_come_and_go_leave_no_threads_of_their_store_behind(
+    tmp_path: Path,
+) -> None:
+    broker = InMemoryBroker()
+    broker.add_middlewares(PipelineMiddleware(store=f"sqlite:///{tmp_path}/runs.sqlite"))
+
+    @broker.task
+    async def note(value: int) -> int:
+        return value
+
+    @broker.task
+    def start_another(value: int) -> int:
+        async def start() -> int:
+            task = await Pipeline(broker, note).kiq(value)
+            return int((await task.wait_result(timeout=20)).return_value)
+
+        return asyncio.run(start())
+
+    before = _threads_of_stores()
+    for value in range(8):
+        task = await Pipeline(broker, start_another).kiq(value)
+        assert (await task.wait_result(timeout=20)).return_value == value
+    most = before + 3  # that at home, that of its leases, and of the last loop beside it
+    async with asyncio.timeout(10):
+        while _threads_of_stores() > most:  # noqa: ASYNC110 - a thread tells nobody of its end
+            await asyncio.sleep(0.01)
+    await broker.shutdown()
+
+
+def _threads_of_stores() -> int:
+    return sum(thread.name == "taskiq-flow-sqlite" for thread in threading.enumerate())

@@ -45,6 +45,9 @@ class Gate(ABC):
     async def close(self) -> None:
         """Give up connections; the next operation opens new ones."""
 
+    def leave(self) -> None:  # noqa: B027 - connections end with their event loop
+        """Give up what outlives an event loop that is closed; called in another one."""
+
     @abstractmethod
     def twin(self) -> Gate:
         """Another way into the same database, for another event loop."""

@@ -84,6 +84,12 @@ class SqliteGate(Gate):
             await self._put(None, writes=False, about=None)
             self._thread = None
 
+    def leave(self) -> None:
+        if self._thread is not None:
+            loop = asyncio.get_running_loop()
+            self._jobs.put([_Job(None, False, None, loop.create_future(), loop)])
+            self._thread = None
+
     def twin(self) -> SqliteGate:
         return SqliteGate(self._path, self.options, synchronous=self._synchronous)
 

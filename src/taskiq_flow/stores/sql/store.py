@@ -107,6 +107,9 @@ class SqlRunStore(RunStore):
         self._is_open = False
         await self._gate.close()
 
+    def leave(self) -> None:
+        self._gate.leave()
+
     def twin(self, *, namespace: str | None = None) -> SqlRunStore:
         options = replace(self.options, namespace=namespace or self.options.namespace)
         other = SqlRunStore(
@@ -149,10 +152,8 @@ class SqlRunStore(RunStore):
         raise StoreUnavailableError(self._shown_url, "other runs of this name come and go")
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
-        answer, _ = await self._change(
-            partial(operations.start, address=address, token=token, want=want, pace=self._pace),
-            address.run_id,
-        )
+        start = partial(operations.start, address=address, token=token, want=want, pace=self._pace)
+        answer, _ = await self._change(start, address.run_id)
         return answer
 
     async def finish(
@@ -379,9 +380,8 @@ class SqlRunStore(RunStore):
         return result, ready
 
     async def _apply(self, run_id: str, rule: Rule) -> tuple[Ready, ...] | None:
-        ready, freed = await self._change(
-            partial(operations.change, run_id=run_id, rule=rule), run_id
-        )
+        change = partial(operations.change, run_id=run_id, rule=rule)
+        ready, freed = await self._change(change, run_id)
         return None if ready is None else ready + freed
 
     async def _tell_delay(self, queue: str, seconds: float) -> None:
