@@ -117,6 +117,9 @@ class Runtime:
         self.bus = EventBus(self.store)
         self.results = RunResults(self.store)
         self.settler = Settler(self.broker, self.store, self.results, self.sender, self.endings)
+        if self.home is not None:
+            self.sender.elsewhere = self.home.beside.send
+            self.settler.elsewhere = self.home.beside.settle_cancelled
         self.leases = LeaseKeeper(self.store, self.store.options.lease_seconds)
         self.recovery = Recovery(
             store=self.store,

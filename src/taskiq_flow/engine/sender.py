@@ -44,6 +44,8 @@ class Sender:
         self.broker = broker
         self.hand_over: Callable[[Sequence[Ready]], None] | None = None
         """Set for a broker in memory: takes a message without writing and parsing it."""
+        self.elsewhere: Callable[[Sequence[Ready], bool], Awaitable[list[Ready]]] | None = None
+        """Set where the broker works in another event loop: `send` there."""
         self._hooks = hooks
         self.awaits_in_place = isinstance(broker, InMemoryBroker) and broker.await_inplace
         self._patience = None if isinstance(broker, InMemoryBroker) else SEND_SECONDS
@@ -67,6 +69,8 @@ class Sender:
             for batch in _batches(own, 1 if apart else SLOTS_PER_MESSAGE):
                 self.hand_over(batch)
             return []
+        if self.elsewhere is not None and not self.awaits_in_place:
+            return await self.elsewhere(own, apart)
         if apart or isinstance(self.broker, InMemoryBroker) or self._hooks.see_departures:
             return await self._send_batches(own, apart=apart)
         unsent = frozenset(await self._together.add(own))

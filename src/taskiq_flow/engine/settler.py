@@ -39,6 +39,8 @@ class Settler:
     results: RunResults
     sender: Sender
     endings: list[Ending]
+    elsewhere: Callable[[RunSnapshot], Awaitable[None]] | None = None
+    """Set where the broker works in another event loop: `settle_cancelled` there."""
 
     @property
     def publishes(self) -> bool:
@@ -92,6 +94,9 @@ class Settler:
 
         A process without a result backend leaves it to the workers to publish: they may have one.
         """
+        if self.elsewhere is not None:
+            await self.elsewhere(run)
+            return
         if run.parent is not None:
             await self.settle(Wake(WakeKind.NOTIFY, run.run_id, parent=run.parent))
         if not isinstance(self.broker.result_backend, DummyResultBackend):

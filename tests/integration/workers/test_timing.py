@@ -58,6 +58,8 @@ async def test_a_step_that_starts_a_run_in_a_loop_of_its_own_leaves_the_leases_o
     def begun() -> list[Note]:
         return [note for note in app.journal.notes("pause", "began") if note.key == "4.5"]
 
+    (worker,) = app.workers
+    pids = worker.child_pids
     async with app.client() as client:
         task = await Pipeline(client.broker, client["pause"]).kiq(4.5)
         await eventually(lambda: bool(begun()))
@@ -68,6 +70,7 @@ async def test_a_step_that_starts_a_run_in_a_loop_of_its_own_leaves_the_leases_o
 
     assert other.return_value == 2
     assert len(begun()) == 1
+    assert worker.child_pids == pids
 
 
 @pytest.mark.slow

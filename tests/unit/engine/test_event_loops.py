@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from taskiq import InMemoryBroker
+from taskiq import InMemoryBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+from taskiq.brokers.inmemory_broker import InmemoryResultBackend
 
 from taskiq_flow import Pipeline, PipelineMiddleware
 from taskiq_flow.engine.runtime import runtimes
@@ -110,6 +112,78 @@ async def test_event_loops_that_come_and_go_leave_no_threads_of_their_store_behi
     async with asyncio.timeout(10):
         while _threads_of_stores() > most:  # noqa: ASYNC110 - a thread tells nobody of its end
             await asyncio.sleep(0.01)
+    await broker.shutdown()
+
+
+async def test_what_needs_the_broker_is_done_in_the_event_loop_in_which_it_works() -> None:
+    """Connections of a broker or of a result backend belong to the loop that opened them."""
+    sent_in: list[asyncio.AbstractEventLoop] = []
+    published: dict[str, asyncio.AbstractEventLoop] = {}
+
+    class Sending(TaskiqMiddleware):
+        def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+            sent_in.append(asyncio.get_running_loop())
+            return message
+
+    class Publishing(InmemoryResultBackend[Any]):
+        async def set_result(self, task_id: str, result: TaskiqResult[Any]) -> None:
+            published[task_id] = asyncio.get_running_loop()
+            await super().set_result(task_id, result)
+
+    broker = InMemoryBroker().with_result_backend(Publishing())
+    broker.add_middlewares(PipelineMiddleware(), Sending())
+
+    @broker.task
+    async def note(value: str) -> str:
+        return value
+
+    @broker.task
+    def start_and_cancel(value: str) -> str:
+        async def start() -> str:
+            task = await Pipeline(broker, note).sleep(60).kiq(value)
+            assert await task.cancel()
+            return task.run_id
+
+        return asyncio.run(start())
+
+    starting = await Pipeline(broker, start_and_cancel).kiq("another")
+    other = str((await starting.wait_result(timeout=20)).return_value)
+    await broker.wait_all()
+    await broker.shutdown()
+
+    home = asyncio.get_running_loop()
+    assert len(sent_in) >= 2
+    assert set(sent_in) == {home}
+    assert published == {starting.run_id: home, other: home}
+
+
+async def test_a_blocked_loop_of_the_broker_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskiq_flow.engine.beside.HOME_SECONDS", 0.1)
+
+    class Sending(TaskiqMiddleware):
+        def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+            return message
+
+    broker = InMemoryBroker()
+    broker.add_middlewares(PipelineMiddleware(), Sending())
+
+    @broker.task
+    async def note(value: str) -> str:
+        return value
+
+    async def start() -> str:
+        return (await Pipeline(broker, note).kiq("a value")).run_id
+
+    await broker.startup()
+    thread = threading.Thread(target=lambda: asyncio.run(start()))
+    thread.start()
+    thread.join(20)  # and so the loop of this test is blocked
+
+    assert not thread.is_alive()
+    assert "1 step(s) of run" in caplog.text
+    assert "did not answer in 0.1 s" in caplog.text
     await broker.shutdown()
 
 
