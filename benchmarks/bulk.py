@@ -18,7 +18,7 @@ from taskiq_flow.stores.redis_arguments import indexes
 from taskiq_flow.stores.sql import SqlRunStore, schema
 from taskiq_flow.stores.sql.creation import TAGS
 from taskiq_flow.stores.sql.rows import to_json
-from taskiq_flow.stores.sql.session import Mode, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Mode, Session, Target, Verb
 
 TOGETHER = 500
 """Copies that are written at once."""
@@ -97,18 +97,16 @@ _GO_ON = text(f"SELECT setval('{schema.run_ids.name}', CAST(:rid AS bigint))")
 def _write(session: Session, run: RunSnapshot, copies: Sequence[Copy]) -> None:
     (example,) = session.rows(_NUMBER, run_id=run.run_id)[0]
     last = session.rows(_LAST)[0][0]
-    writes = Writes()
     for read, target in zip(_READS, _TARGETS, strict=True):
         names = target.columns
         rows = [dict(zip(names, row, strict=True)) for row in session.rows(read, rid=example)]
         for rid, copy in zip(count(last + 1), copies):
             moved = copy.created_at - run.created_at
             for row in rows:
-                writes.add(target, tuple(_own(row, rid, copy, moved)))
+                session.writes[target].append(tuple(_own(row, rid, copy, moved)))
     for rid, copy in zip(count(last + 1), copies):
         tags = dict.fromkeys(copy.tags)
-        writes.add(TAGS, *((rid, tag, session.namespace, copy.created_at) for tag in tags))
-    session.write(writes)
+        session.writes[TAGS] += [(rid, tag, session.namespace, copy.created_at) for tag in tags]
     if session.dialect.name == "postgresql":
         session.rows(_GO_ON, rid=last + len(copies))
 

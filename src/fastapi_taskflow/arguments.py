@@ -63,7 +63,7 @@ def encode_call(
     )
     named = b",".join(
         [
-            encode(name, where="name") + b":" + _encode(task, name, value)
+            _encode_name(task, name) + b":" + _encode(task, name, value)
             for name, value in kwargs.items()
         ]
     )
@@ -106,6 +106,14 @@ def _encode(task: RegisteredTask, name: str, value: object) -> bytes:
         return encode(value, where=f"argument {name!r}")
     except (UnserializableValueError, PayloadTooLargeError) as error:
         raise TaskArgumentError(name_of(task.func), name, str(error)) from error
+
+
+def _encode_name(task: RegisteredTask, name: str) -> bytes:
+    data = encode(name, where="name")
+    if not data.startswith(b'"'):  # it is no key of an object as it is
+        why = "its name has lone surrogates, which no text that is stored may have"
+        raise TaskArgumentError(name_of(task.func), name, why)
+    return data
 
 
 def decode_call(task: RegisteredTask, payload: Any, cipher: Cipher | None) -> Call:

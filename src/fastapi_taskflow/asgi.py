@@ -66,6 +66,8 @@ class _Answer:
 
     def __init__(self, tasks: RequestTasks, send: Send) -> None:
         self._tasks, self._send = tasks, send
+        # Whoever calls the application may handle an exception meanwhile, which is none of ours.
+        self._outer = sys.exc_info()[1]
         self.is_replaced = False
 
     async def send(self, message: Message) -> None:
@@ -74,7 +76,7 @@ class _Answer:
         kind = message["type"]
         if kind == "http.response.start":
             # It is sent from within the ``except`` of whoever turned an exception into a response.
-            if sys.exc_info()[1] is not None:
+            if sys.exc_info()[1] is not self._outer:
                 self._tasks.discard()
             elif self._tasks.has_news and not await self._stored():
                 return

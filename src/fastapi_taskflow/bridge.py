@@ -28,11 +28,13 @@ class Bridge:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self._mine: RunStore | None = None
+        self._of_parent: RunStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._of_loop: tuple[asyncio.AbstractEventLoop, RunStore] | None = None
+        self._beside: dict[asyncio.AbstractEventLoop, RunStore] = {}
 
     def ask(
         self,
@@ -66,14 +68,27 @@ class Bridge:
         if isinstance(self.store, MemoryRunStore):
             return self.store
         loop = asyncio.get_running_loop()
-        if self._of_loop is None or self._of_loop[0] is not loop:
+        if self._of_loop is not None and self._of_loop[0] is loop:
+            return self._of_loop[1]
+        found = self._beside.get(loop)
+        if found is None:
+            self._leave_closed_loops()
             twin = self.store.twin()
             await twin.open()
-            self._of_loop = (loop, twin)
-        return self._of_loop[1]
+            found = self._beside.setdefault(loop, twin)
+            if found is not twin:
+                await twin.close()  # two have asked at once
+        return found
+
+    def _leave_closed_loops(self) -> None:
+        for loop in list(self._beside):
+            left = self._beside.pop(loop, None) if loop.is_closed() else None
+            if left is not None:  # two threads may look at once
+                left.leave()
 
     async def close(self) -> None:
         """End the thread; the next question starts another one."""
+        self._leave_closed_loops()
         with self._lock:
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
@@ -105,6 +120,10 @@ class Bridge:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._thread is not None and not self._thread.is_alive():
+                # This process was forked, and threads are not. What was open there stays its own.
+                self._of_parent, self._mine, self._opening = self._mine, None, None
+                self._loop = None
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
@@ -112,6 +131,14 @@ class Bridge:
                 )
                 self._thread.start()
             return self._loop
+
+
+def is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this code runs in an event loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskiq import AsyncBroker
 
-from fastapi_taskflow.bridge import Bridge
+from fastapi_taskflow.bridge import Bridge, is_running
 from fastapi_taskflow.drafts import Draft, TaskFacts, keyed_task_id, read_facts
 from fastapi_taskflow.endings import Endings
 from fastapi_taskflow.engine import LocalEngine
@@ -23,6 +23,7 @@ from fastapi_taskflow.pools import THREADS, Pools
 from fastapi_taskflow.queues import Lane, LocalQueues
 from fastapi_taskflow.records import status_of
 from fastapi_taskflow.registry import RegisteredTask, TaskRegistry
+from fastapi_taskflow.requests import RequestTasks, tasks_of_request
 from fastapi_taskflow.runner import INTERRUPT_SECONDS, Body, TaskRunner
 from fastapi_taskflow.storing import create_run, latest_of_key, reject
 from taskiq_flow.config import TaskiqFlowConfig
@@ -35,7 +36,6 @@ from taskiq_flow.stores.base import RunStore
 
 if TYPE_CHECKING:
     from fastapi_taskflow.encryption import Cipher
-    from fastapi_taskflow.requests import RequestTasks
 
 logger = logging.getLogger("fastapi_taskflow")
 
@@ -140,22 +140,27 @@ class TaskCore:
             TaskNotStoredError: The store does not take them; none of them will run, but those
                 that it had taken already.
         """
+        try:
+            await self._store_all(drafts)
+        except StoreError as error:
+            raise TaskNotStoredError(str(error)) from error
+        finally:
+            for draft in drafts:
+                self.discard(draft)  # what was handed over is no draft any more
+
+    async def _store_all(self, drafts: Sequence[Draft]) -> None:
         store = await self.opened_store()
         failed: BaseException | None = None
         for first in range(0, len(drafts), STORED_TOGETHER):
             portion = drafts[first : first + STORED_TOGETHER]
-            if isinstance(failed, StoreError):
-                stored: Sequence[tuple[Ready, ...] | BaseException] = [failed] * len(portion)
-            else:
-                stored = await self._create_all(store, portion)
+            stored = await self._create_all(store, portion)
             for draft, ready in zip(portion, stored, strict=True):
                 if isinstance(ready, BaseException):
-                    self.discard(draft)
                     failed = failed or ready
                 else:
                     self._hand_over(draft, ready)
-        if isinstance(failed, StoreError):
-            raise TaskNotStoredError(str(failed)) from failed
+            if isinstance(failed, StoreError):
+                break
         if failed is not None:
             raise failed
 
@@ -173,18 +178,15 @@ class TaskCore:
     def commit_now(self, draft: Draft) -> None:
         """The same for one task, for callers that cannot wait for the event loop."""
         try:
-            ready = self.bridge.ask(lambda store: self._create(store, draft))
+            self._hand_over(draft, self.bridge.ask(lambda store: self._create(store, draft)))
         except StoreError as error:
-            self.discard(draft)
             raise TaskNotStoredError(str(error)) from error
-        except BaseException:
+        finally:
             self.discard(draft)
-            raise
-        self._hand_over(draft, ready)
 
     def commit_eagerly(self, draft: Draft, request: RequestTasks | None) -> None:
         """Store a task and let it begin, at once: its response waits for no more than that."""
-        if self.loop is None or not _is_running(self.loop):
+        if self.loop is None or not is_running(self.loop):
             self.commit_now(draft)
             return
         storing = self.loop.create_task(self.commit([draft]))
@@ -194,7 +196,7 @@ class TaskCore:
     def reject(self, draft: Draft, lane: Lane) -> None:
         """Leave a record of a task that its queue did not take."""
         lane.rejected += 1
-        if self.loop is not None and _is_running(self.loop):
+        if self.loop is not None and is_running(self.loop):
             self.endings.background(self._reject_here(draft, lane))
         else:
             self.bridge.ask(lambda store: reject(store, self.plans, lane, draft))
@@ -215,9 +217,10 @@ class TaskCore:
             self._unnamed[draft.task_id] = draft.task
 
     def discard(self, draft: Draft) -> None:
-        """Forget a task that is not to be stored."""
-        self._is_no_draft(draft)
-        self._unnamed.pop(draft.task_id, None)
+        """Forget a task that is not to be stored; another request may have one of its key."""
+        if self.drafts.get(draft.task_id) is draft:
+            self._is_no_draft(draft)
+            self._unnamed.pop(draft.task_id, None)
 
     def _is_no_draft(self, draft: Draft) -> None:
         if self.drafts.pop(draft.task_id, None) is not None:
@@ -232,7 +235,7 @@ class TaskCore:
         if loop is None or loop.is_closed():
             self._early.append((draft, ready))
             return
-        if _is_running(loop):
+        if is_running(loop):
             self._begin(draft, ready)
         else:
             loop.call_soon_threadsafe(self._begin, draft, ready)
@@ -243,6 +246,8 @@ class TaskCore:
                 sending = RunClient.of(self.broker).runtime.sender.send(ready)
                 self.endings.background(sending)
             return
+        if not ready and draft.delay is None:
+            return  # its key was used elsewhere
         self._facts[draft.task_id] = draft.facts
         if draft.delay is not None:
             self.engine.runtime.recovery.look_in(draft.delay)
@@ -261,8 +266,8 @@ class TaskCore:
         """The id that a task with this key has, its generation, and whether there is one already.
 
         A key counts while its task has not failed, and was not cancelled, rejected or interrupted.
+        One that another request is about to add does not count: that request may fail.
         """
-        namespace = self.store.options.namespace
         generation = 0
         latest = self.bridge.ask(lambda store: latest_of_key(store, key))
         if latest is not None:
@@ -270,15 +275,19 @@ class TaskCore:
             if not status_of(latest).can_be_retried:
                 return latest.run_id, generation, True
             generation += 1
-        task_id = keyed_task_id(namespace, key, generation)
-        return task_id, generation, task_id in self.drafts
+        task_id = keyed_task_id(self.store.options.namespace, key, generation)
+        request = tasks_of_request(self)
+        return task_id, generation, request is not None and request.holds(self.drafts.get(task_id))
 
     # -- life
 
     async def opened_store(self) -> RunStore:
         """The store for the running event loop; starts what is to run there."""
-        if self.loop is not asyncio.get_running_loop():
-            await self.open()
+        loop, engine = asyncio.get_running_loop(), self.engine
+        if self.loop is not None and self.loop is not loop and self.loop.is_running():
+            return await self.bridge.opened()  # one beside it: tasks run where they did
+        if self.loop is not loop and not (engine and engine.is_open_here):
+            await self.open()  # not for a task that asks while the application stops
             self.begin()
         if self.engine is not None:
             return self.engine.runtime.store
@@ -321,8 +330,7 @@ class TaskCore:
         store = self.store.twin()
         self.queues = self._kept_queues()
         runner = self._runner = self._make_runner(store)
-        config, queues = self.options.config, self.queues
-        engine = LocalEngine(store, config, self.registry, queues, runner.body_of)
+        engine = LocalEngine(store, self.options.config, self.registry, self.queues, runner.body_of)
         self.endings.open(store, runner)
         await engine.open()
         await store.listen(self.endings.hear)
@@ -345,9 +353,8 @@ class TaskCore:
             self._begin(draft, ready)
 
     def _make_runner(self, store: RunStore) -> TaskRunner:
-        options = self.options
         return TaskRunner(
-            Pools(options.max_sync_threads, options.max_process_workers),
+            Pools(self.options.max_sync_threads, self.options.max_process_workers),
             self.cipher,
             store,
             self._facts_of,
@@ -390,10 +397,3 @@ class TaskCore:
         await self.bridge.close()
         if self.chain is not None:
             await self.chain.close()
-
-
-def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False

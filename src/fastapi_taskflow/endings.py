@@ -121,6 +121,10 @@ class Endings:
         if timeout_seconds is not None and not is_number(timeout_seconds):
             rule = "must be a number of seconds, or None"
             raise ManagerOptionError("timeout", timeout_seconds, rule)
+        home = self._loop
+        if home is not None and home is not asyncio.get_running_loop() and home.is_running():
+            there = self.wait(tuple(task_ids), timeout_seconds)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there, home))
         wait, store = _Wait(set(task_ids)), self._store
         if not wait.left or store is None:
             return not wait.left

@@ -94,6 +94,11 @@ class LocalEngine:
         await self.runtime.open()
         self.runtime.dispatcher.runner.invoker.adopt_receiver()
 
+    @property
+    def is_open_here(self) -> bool:
+        """Whether the running event loop is the one that it is open in."""
+        return self.runtime.works_in is asyncio.get_running_loop()
+
     def begin(self) -> None:
         """Begin tasks from now on, first of all those that earlier processes left."""
         dispatcher = self.runtime.dispatcher

@@ -257,8 +257,8 @@ class TaskManager(Scheduling):
     def _check_room(self, draft: Draft) -> None:
         lane = self.core.queues.lane_of(draft.place.queue)
         most = lane.config.max_size
-        if most is None or draft.place.eager:
-            return
+        if most is None or draft.place.eager or draft.task_id in self.core.drafts:
+            return  # the last has its place already: it was added with the same key
         if lane.waiting + self.core.count_drafts(lane.name) >= most:
             self.core.reject(draft, lane)
             raise QueueFullError(lane.name, most, draft.task_id)

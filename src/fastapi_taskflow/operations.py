@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi_taskflow.arguments import sealed
+from fastapi_taskflow.bridge import is_running
 from fastapi_taskflow.drafts import (
     Draft,
     TaskFacts,
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from fastapi_taskflow.core import TaskCore
 
 
+class _Chance(NamedTuple):
+    """A further go of a task, by its id."""
+
+    task_id: str
+    generation: int
+
+
 @dataclass(slots=True)
 class TaskOperations:
     """Works on the tasks of all instances on one store."""
@@ -43,8 +51,11 @@ class TaskOperations:
         run = await self._run(store, task_id)
         if run.status.is_final or not await store.cancel(task_id, reason):
             raise TaskStateError(task_id, status_of(run), "it has ended, and cannot be cancelled")
-        if self.core.engine is not None:
-            self.core.engine.stop_run(task_id)
+        engine, home = self.core.engine, self.core.loop
+        if engine is not None and (home is None or is_running(home)):
+            engine.stop_run(task_id)
+        elif engine is not None and home is not None:
+            home.call_soon_threadsafe(engine.stop_run, task_id)
         return await self._record(task_id)
 
     async def retry(self, task_id: str, *, replace: bool) -> TaskRecord:
@@ -60,25 +71,30 @@ class TaskOperations:
         payload = values.get(-1)
         if not isinstance(payload, bytes):
             raise TaskGoneError(task_id, "its arguments are not stored any more")
-        draft = self._again(task, facts, payload)
-        if replace and facts.key is None:
+        facts = facts.without_time()
+        new_id = new_task_id()
+        if facts.key is not None:
+            again = await self._chance(facts.key, facts.generation + 1)
+            facts, new_id = facts.of_generation(again.generation), again.task_id
+        elif replace:
             # One original makes one task, however many ask for it at once.
-            draft.task_id = keyed_task_id(store.options.namespace, f"again {task_id}", 0)
+            new_id = (await self._chance(f"again {task_id}", 0)).task_id
+        draft = Draft(task, new_id, payload, facts, Place(facts.queue, facts.priority))
         self.core.keep(draft)
         await self.core.commit([draft])
         if replace:
             await store.delete(task_id)
         return await self._record(draft.task_id)
 
-    def _again(self, task: RegisteredTask, facts: TaskFacts, payload: bytes) -> Draft:
-        task_id = new_task_id()
-        facts = facts.without_time()
-        if facts.key is not None:
-            facts = facts.of_generation(facts.generation + 1)
-            task_id = keyed_task_id(
-                self.core.store.options.namespace, facts.key or "", facts.generation
-            )
-        return Draft(task, task_id, payload, facts, Place(facts.queue, facts.priority))
+    async def _chance(self, key: str, generation: int) -> _Chance:
+        """The first one from here on that its queue did not refuse: it may have room now."""
+        store = await self.core.opened_store()
+        while True:
+            task_id = keyed_task_id(store.options.namespace, key, generation)
+            known = await store.get(task_id, steps=False)
+            if known is None or status_of(known) is not TaskStatus.REJECTED:
+                return _Chance(task_id, generation)
+            generation += 1
 
     def _task(self, facts: TaskFacts) -> RegisteredTask:
         task = None if facts.func == UNNAMED else self.core.registry.find(facts.func)

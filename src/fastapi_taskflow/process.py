@@ -60,7 +60,7 @@ def work_off(work: Work) -> Worked:
         return Worked(encode_result(result), None, lines)
     except SystemExit as error:
         return Worked(None, encode_error(TaskExitedError(work.name, error.code)), lines)
-    except Exception as error:  # noqa: BLE001 - any task, any error
+    except BaseException as error:  # noqa: BLE001 - any task, any error
         return Worked(None, encode_error(error), lines)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from fastapi_taskflow.bridge import is_running
 from fastapi_taskflow.models import QueueConfig
 from taskiq_flow.engine.outage import Outage
 from taskiq_flow.exceptions import StorageUnavailableError, TaskiqFlowError
@@ -54,7 +55,7 @@ class QueueSettings:
         loop = self._core.loop
         if loop is None or loop.is_closed():
             queues.lanes[name].config = config
-        elif _is_running(loop):
+        elif is_running(loop):
             self._apply(name, config)
         else:
             loop.call_soon_threadsafe(self._apply, name, config)
@@ -123,10 +124,3 @@ class QueueSettings:
             self._outage.begin(error)
         else:
             self._outage.end()
-
-
-def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False

@@ -56,6 +56,10 @@ class RequestTasks:
         if error is not None:
             self.discard()
 
+    def holds(self, draft: Draft | None) -> bool:
+        """Whether a task was added here, and waits for the response."""
+        return draft is not None and any(each is draft for each in self.drafts or ())
+
     def follow(self, storing: asyncio.Task[None]) -> bool:
         """Let the response wait for a task that is being stored; False when it has been sent."""
         with self._lock:
@@ -75,10 +79,11 @@ class RequestTasks:
             QueueFullError: Their queue is full.
         """
         with self._lock:
-            drafts, self.drafts = self.drafts, None
             going, self.going = self.going, None
         for storing in going or ():
             await storing
+        with self._lock:
+            drafts, self.drafts = self.drafts, None
         if drafts is not None:
             await self.core.commit(drafts)
             if self.manager.run_synchronously:

@@ -44,7 +44,10 @@ INTERRUPT_SECONDS = 2.0
 
 _step: ContextVar[PipelineContext | None] = ContextVar("fastapi_taskflow_step", default=None)
 
-_PLAIN = (type(None), bool, int, float, str)
+_PLAIN = (type(None), bool, int, float)
+
+_SHORT = 100_000
+"""Texts up to this can be stored whatever is in them."""
 
 
 def task_progress(current: float, total: float | None = None, message: str | None = None) -> None:
@@ -237,8 +240,8 @@ class _Log:
 def _call_sync(task: RegisteredTask, call: Call) -> Any:
     try:
         return task.func(*call.args, **call.kwargs)
-    except StopIteration as error:  # a future cannot hold one
-        raise RuntimeError(f"task {task.name!r} raised StopIteration") from error
+    except (StopIteration, GeneratorExit) as error:  # no future can hand them to a coroutine
+        raise RuntimeError(f"task {task.name!r} raised {type(error).__name__}") from error
 
 
 def _context(task: RegisteredTask, facts: TaskFacts, step: PipelineContext) -> TaskExecutionContext:
@@ -271,7 +274,7 @@ def _lifecycle(going: Going, status: TaskStatus) -> LifecycleEvent:
 
 def _storable(task: RegisteredTask, result: Any) -> Any:
     """What a task returned, if it can be stored: a background task may return anything."""
-    if type(result) in _PLAIN:
+    if type(result) in _PLAIN or (type(result) is str and len(result) <= _SHORT):
         return result
     if encode_result(result) == b"null":
         logger.info("Task %s returned a %s, which is not kept", task.name, type(result).__name__)

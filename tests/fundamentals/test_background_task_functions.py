@@ -11,6 +11,7 @@ from taskiq import InMemoryBroker
 
 from fastapi_taskflow import InMemoryLogger, QueueConfig, TaskManager, TaskStatus
 from fastapi_taskflow.exceptions import TaskOptionError, UnnamedTaskError
+from fastapi_taskflow.process import Work, work_off
 from taskiq_flow import PipelineMiddleware
 from tests.support.hanging import hang, tell
 
@@ -133,3 +134,15 @@ def is_there(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def leave() -> None:
+    raise GeneratorExit("gone")
+
+
+def test_whatever_a_task_raises_in_a_process_comes_back_as_text() -> None:
+    """As an exception it would end the coroutine that waits for the process."""
+    arguments = b'{"args":[],"kwargs":{}}'
+    worked = work_off(Work(f"{__name__}:leave", "leave", arguments, "id", 0, {}))
+
+    assert b"gone" in (worked.error or b"")

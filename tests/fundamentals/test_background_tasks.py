@@ -115,6 +115,12 @@ async def test_what_cannot_be_stored_is_refused_with_the_name_of_its_parameter(
     with pytest.raises(TaskArgumentError, match="missing a required argument: 'lock'"):
         manager.add_task(save, "x")
 
+    @manager.task()
+    def note(**facts: str) -> None: ...
+
+    with pytest.raises(TaskArgumentError, match="lone surrogates"):  # JSON may have them
+        manager.add_task(note, **{"\ud800": "x"})
+
     assert manager.store.list() == []
 
 
@@ -172,16 +178,20 @@ async def test_an_attempt_that_takes_too_long_fails(manager: TaskManager) -> Non
     assert record.error == "Task 'hang' took longer than its timeout of 0.05 s."
 
 
-async def test_a_sync_task_that_raises_what_no_future_can_hold_fails() -> None:
+@pytest.mark.parametrize("error", [StopIteration, GeneratorExit])
+async def test_a_sync_task_that_raises_what_no_future_can_hold_fails(
+    error: type[BaseException],
+) -> None:
+    """`GeneratorExit` would end who waits for the thread, and the task would begin for ever."""
     async with TaskManager(snapshot_db="memory://") as manager:
 
         @manager.task()
         def work() -> None:
-            next(iter(()))
+            raise error
 
         (record,) = await ended(manager, manager.add_task(work))
 
-    assert (record.status, record.error) == ("failed", "task 'work' raised StopIteration")
+    assert (record.status, record.error) == ("failed", f"task 'work' raised {error.__name__}")
 
 
 async def test_sys_exit_ends_the_task_and_nothing_else(manager: TaskManager) -> None:
@@ -480,6 +490,40 @@ async def test_two_who_run_a_failed_task_again_at_once_run_it_once(manager: Task
     assert len(ran) == 2
 
 
+@pytest.mark.parametrize("key", [None, "order-17"])
+async def test_a_retry_that_a_full_queue_refused_is_made_when_there_is_room(
+    manager: TaskManager, key: str | None
+) -> None:
+    """The record of the refusal is no task that would take the place of the original."""
+    ran: list[int] = []
+    block = asyncio.Event()
+    manager.update_queue_config("default", concurrency=1, max_size=1)
+
+    @manager.task()
+    async def charge() -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            raise ValueError
+
+    @manager.task()
+    async def wait() -> None:
+        await block.wait()
+
+    task_id = manager.add_task(charge, idempotency_key=key)
+    await ended(manager, task_id)
+    runs = manager.add_task(wait)
+    await until(lambda: manager.queue_stats()[0]["running"] == 1)
+    waits = manager.add_task(wait)
+    with pytest.raises(QueueFullError):
+        await manager.retry(task_id)
+    block.set()
+    await ended(manager, runs, waits)
+    again = await manager.retry(task_id)
+    (record,) = await ended(manager, again.task_id)
+
+    assert (record.status, len(ran)) == (TaskStatus.SUCCESS, 2)
+
+
 async def test_encrypted_arguments_are_read_with_the_old_key_and_written_with_the_new_one(
     tmp_path: Path,
 ) -> None:
@@ -685,10 +729,13 @@ async def test_a_task_says_how_far_it_is(manager: TaskManager) -> None:
     }
 
 
-async def test_a_result_that_cannot_be_stored_does_not_fail_the_task(manager: TaskManager) -> None:
+@pytest.mark.parametrize("result", [threading.Lock(), "x" * (16 * 1024 * 1024)])
+async def test_a_result_that_cannot_be_stored_does_not_fail_the_task(
+    manager: TaskManager, result: object
+) -> None:
     @manager.task()
     async def work() -> object:
-        return threading.Lock()
+        return result
 
     (record,) = await ended(manager, manager.add_task(work))
 

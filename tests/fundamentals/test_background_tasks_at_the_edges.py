@@ -3,9 +3,12 @@
 import asyncio
 import gc
 import html
+import os
 import re
 import statistics
+import threading
 import time
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -229,3 +232,117 @@ async def test_a_cancelled_task_stops_at_once_and_leaves_its_place_in_the_queue(
             await asyncio.sleep(0)
 
         assert stopped.is_set()
+
+
+def test_a_process_that_was_forked_after_a_question_gets_its_answers(tmp_path: Path) -> None:
+    """As the workers of a server that loads the application first: a fork takes no thread along."""
+    manager = TaskManager(snapshot_db=str(tmp_path / "tasks.db"))
+
+    async def send() -> None: ...
+
+    manager.task()(send)
+    task_id = manager.add_task(send)
+    reads, writes = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of threads beside a fork
+        process = os.fork()
+    if process == 0:
+        record = manager.store.get(task_id)
+        os.write(writes, b"?" if record is None else record.status.encode())
+        os._exit(0)
+    os.waitpid(process, 0)
+
+    assert os.read(reads, 100) == b"pending"
+    for end in (reads, writes):
+        os.close(end)
+
+
+async def test_questions_from_other_event_loops_leave_no_connections_behind(
+    tmp_path: Path,
+) -> None:
+    def threads() -> int:
+        return sum(each.name == "taskiq-flow-sqlite" for each in threading.enumerate())
+
+    async with TaskManager(snapshot_db=str(tmp_path / "tasks.db")) as manager:
+        before = threads()
+        for _ in range(5):
+            await asyncio.to_thread(lambda: asyncio.run(manager.store.alist()))
+            await manager.store.alist()
+
+        # That of the latest loop is left behind when the next one asks.
+        async with asyncio.timeout(20):
+            while threads() > before + 1:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+
+
+async def test_a_task_that_asks_its_manager_while_the_application_stops_opens_nothing_again(
+    tmp_path: Path,
+) -> None:
+    """It would take the engine away from what runs there, and the next start would find no core."""
+    begun = asyncio.Event()
+    manager = TaskManager(snapshot_db=str(tmp_path / "tasks.db"))
+
+    async def later() -> None: ...
+
+    async def ask() -> None:
+        begun.set()
+        while manager.core.loop is not None:  # noqa: ASYNC110 - nothing tells of the stop
+            await asyncio.sleep(0)
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        await manager.schedule_once(later, run_at=tomorrow, run_key="next")
+
+    for func in (later, ask):
+        manager.task()(func)
+    async with manager:
+        task_id = manager.add_task(ask)
+        await asyncio.wait_for(begun.wait(), 20)
+
+    assert manager.core.loop is None
+    async with manager:
+        record = await manager.store.aget(task_id)
+        waiting = await manager.list_scheduled()
+    assert record is not None
+    assert (record.status, [each.run_key for each in waiting]) == ("success", ["next"])
+
+
+async def test_an_event_loop_of_its_own_in_a_sync_task_takes_nothing_away_from_the_application(
+    tmp_path: Path,
+) -> None:
+    """`asyncio.run` in a route or a task: what runs, waits and is renewed here goes on."""
+    begun = asyncio.Event()
+    seen: list[object] = []
+    threads = set(threading.enumerate())
+
+    async with TaskManager(snapshot_db=str(tmp_path / "tasks.db")) as manager:
+
+        @manager.task()
+        async def long() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        @manager.task()
+        async def note(what: str) -> None:
+            seen.append(what)
+
+        async def beside(task_id: str) -> None:
+            seen.append(await manager.wait([manager.add_task(note, "added")], 20))
+            await manager.schedule_once(note, "put off", run_at=datetime.now(UTC), run_key="k")
+            await manager.cancel(task_id)
+
+        runs = manager.add_task(long)
+        await asyncio.wait_for(begun.wait(), 20)
+        here = manager.core.loop
+        await asyncio.to_thread(lambda: asyncio.run(beside(runs)))
+        async with asyncio.timeout(20):
+            while "put off" not in seen:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        record = await manager.store.aget(runs)
+        assert manager.core.loop is here
+
+    assert seen[:2] == ["added", True]
+    assert record is not None
+    assert record.status is TaskStatus.CANCELLED
+    for thread in set(threading.enumerate()) - threads:
+        if thread.name.startswith("taskiq-flow"):
+            thread.join(5)
+            assert not thread.is_alive(), thread.name

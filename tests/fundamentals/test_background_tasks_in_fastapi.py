@@ -5,7 +5,7 @@ import gc
 import sqlite3
 import threading
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -510,3 +510,126 @@ def test_a_task_adds_a_task() -> None:
         client.portal.call(desk.manager.wait, [t.task_id for t in desk.manager.store.list()])  # type: ignore[union-attr]
 
     assert desk.got == ["after this"]
+
+
+def test_an_application_that_is_called_where_an_exception_is_handled_keeps_its_tasks() -> None:
+    desk = Desk(run_synchronously=True)
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> str:
+        return bt.add_task(desk.note, "kept")
+
+    async def second_try(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            raise ConnectionError("the first server is away")
+        except ConnectionError:
+            await desk.app(scope, receive, send)
+
+    with TestClient(second_try) as client:
+        assert client.post("/").status_code == 200
+
+    assert desk.got == ["kept"]
+
+
+async def test_a_key_of_a_request_that_fails_is_no_task_for_another_that_succeeds() -> None:
+    """The second one would be told the id of a task that never comes to be."""
+    desk = Desk()
+    added, told = asyncio.Event(), asyncio.Event()
+
+    async def fails(*_: Any) -> None:
+        desk.manager.add_task(desk.note, "dropped", idempotency_key="k")
+        added.set()
+        await told.wait()
+        raise ConnectionError("the client has gone")
+
+    async def succeeds(*_: Any) -> None:
+        await added.wait()
+        desk.manager.add_task(desk.note, "kept", idempotency_key="k")
+
+    async with desk.manager:
+        first = asyncio.create_task(asgi(desk, fails))
+        await asgi(desk, succeeds)
+        told.set()
+        with pytest.raises(ConnectionError):
+            await first
+        page = await desk.manager.store.alist()
+        await desk.manager.wait([record.task_id for record in page.tasks])
+
+    assert desk.got == ["kept"]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+async def test_a_request_that_is_cancelled_while_it_stores_leaves_nothing_behind(
+    tasks: int, tmp_path: Path
+) -> None:
+    """Else its places in the queue and its keys would be taken until the process ends."""
+    desk = Desk(snapshot_db=str(tmp_path / "tasks.db"), queues={"small": QueueConfig(max_size=2)})
+
+    async def route(*_: Any) -> None:
+        for number in range(tasks):
+            desk.manager.add_task(desk.note, "x", queue="small", idempotency_key=str(number))
+
+    async with desk.manager:
+        request = asyncio.create_task(asgi(desk, route))
+        await until(lambda: bool(desk.manager.core.drafts))
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+    assert desk.manager.core.drafts == {}
+    assert desk.manager.core.count_drafts("small") == 0
+
+
+async def test_an_eager_task_that_is_not_stored_leaves_no_place_taken_by_the_others() -> None:
+    desk = Desk(queues={"small": QueueConfig(max_size=1)})
+
+    class Torn(MemoryRunStore):
+        async def create(self, *_: Any) -> Any:
+            raise StoreUnavailableError("memory://", "away")
+
+    async def route(*_: Any) -> None:
+        desk.manager.add_task(desk.note, "never", eager=True)
+        desk.manager.add_task(desk.note, "never", queue="small")
+
+    async with desk.manager:
+        engine = desk.manager.core.engine
+        assert engine is not None
+        known, engine.runtime.store = engine.runtime.store, Torn()
+        with pytest.raises(TaskNotStoredError):
+            await asgi(desk, route)
+        engine.runtime.store = known
+
+    assert desk.manager.core.count_drafts("small") == 0
+
+
+def test_a_store_that_cannot_be_opened_costs_a_503_and_no_thread(tmp_path: Path) -> None:
+    """An application that is mounted in another one opens it with its first request."""
+    desk = Desk(snapshot_db=str(tmp_path / "nowhere" / "tasks.db"))
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> str:
+        return bt.add_task(desk.note, "never")
+
+    client = TestClient(desk.app)  # no lifespan
+    before = set(threading.enumerate())
+    codes = {client.post("/").status_code for _ in range(3)}
+
+    assert codes == {503}
+    assert desk.manager.core.drafts == {}
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name
+
+
+async def asgi(desk: Desk, route: Any) -> None:
+    """One request, answered by an application that sends nothing."""
+    application: Any = TaskMiddleware(route, desk.manager)
+    await application({"type": "http"}, None, None)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0)

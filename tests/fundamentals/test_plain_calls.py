@@ -42,9 +42,9 @@ class Broken(TaskiqMiddleware):
         raise RuntimeError("this middleware is broken")
 
 
-async def failed(broker: AsyncBroker, task: Any) -> BaseException | None:
+async def failed(broker: AsyncBroker, task: Any) -> tuple[BaseException | None, str]:
     run = await Pipeline(broker, task).kiq(7)
-    return (await run.wait_result(timeout=10, raise_on_error=False)).error
+    return (await run.wait_result(timeout=10, raise_on_error=False)).error, run.run_id
 
 
 async def test_a_middleware_for_errors_hears_of_each_one(
@@ -58,12 +58,14 @@ async def test_a_middleware_for_errors_hears_of_each_one(
         raise ValueError(f"no {value}")
 
     with caplog.at_level(logging.ERROR):
-        error = await failed(broker, breaks)
+        error, run_id = await failed(broker, breaks)
 
     assert "no 7" in str(error)
     assert errors.seen == [("breaks", [7], True, "no 7")]
     logged = {record.name: record.getMessage() for record in caplog.records}
-    assert logged["taskiq.receiver.receiver"] == "Exception found while executing function."
+    assert logged["taskiq.receiver.receiver"] == (
+        f"Exception found while executing function of step 'breaks', run {run_id}, try 1."
+    )
     assert logged["taskiq_flow.engine"] == "on_error of Broken failed"
 
 
@@ -98,7 +100,7 @@ async def test_a_step_that_wants_to_end_the_worker_only_fails(broker: AsyncBroke
     async def leave(value: int) -> int:
         raise SystemExit(value)
 
-    assert "SystemExit" in repr(await failed(broker, leave))
+    assert "SystemExit" in repr((await failed(broker, leave))[0])
 
 
 async def test_what_a_coroutine_gives_to_be_awaited_is_awaited_too(broker: AsyncBroker) -> None:

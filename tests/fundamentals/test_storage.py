@@ -1,6 +1,7 @@
 """Values under keys: who can read them, which storage is made, what a worker copies there."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -285,6 +286,10 @@ async def test_a_storage_that_cannot_be_reached_says_so(storage: BaseStorageAdap
             await call()
         assert "secret" not in str(caught.value)
     await storage.close()
+    # aiosqlite's thread of a connection that failed tells the loop of its end, and nobody waits.
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 5)
 
 
 # --- The middleware

@@ -1,6 +1,8 @@
 """Operations of a SQLite store that share a transaction, and rows that it need not read again."""
 
 import asyncio
+import os
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskiq_flow.exceptions import BacklogFullError
+from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError
 from taskiq_flow.model.records import (
     Done,
     Grant,
@@ -22,10 +24,11 @@ from taskiq_flow.model.records import (
     StepKind,
     StepStatus,
 )
+from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.sql import SqlRunStore, statements
-from taskiq_flow.stores.sql.session import Mode, Session, Writes
-from taskiq_flow.stores.sql.sqlite import SqliteGate
+from taskiq_flow.stores.sql.session import Mode, Session
 from taskiq_flow.stores.sql.sqlite_session import SqliteSession
+from taskiq_flow.stores.sql.sqlite_thread import SqliteThread
 from taskiq_flow.stores.sql.writer import VALUES
 from taskiq_flow.testing import StoreBench, step
 
@@ -53,13 +56,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count("rows", "queries")
     count("next_rid", "numbers")
-    transact = SqliteGate._transact
+    transact = SqliteThread._transact
 
     def counting(*args: Any) -> None:
         counted["transactions"] += 1
         transact(*args)
 
-    monkeypatch.setattr(SqliteGate, "_transact", counting)
+    monkeypatch.setattr(SqliteThread, "_transact", counting)
     return counted
 
 
@@ -113,10 +116,10 @@ async def test_rows_are_written_in_their_order_whichever_of_their_columns_are_nu
     def write(session: Session) -> None:
         row = session.row(statements.RUN, run_id=run.run_id)
         assert row is not None
-        rid, writes = row[0], Writes()
-        writes.add(VALUES, (rid, 0, b"1", None), (rid, 0, None, 7), (rid, 0, b"2", None))
-        writes.add(VALUES, (rid, 1, b"3", None), (rid, 1, None, 7))
-        session.write(writes)
+        rid = row[0]
+        rows = [(rid, 0, b"1", None), (rid, 0, None, 7), (rid, 0, b"2", None)]
+        rows += [(rid, 1, b"3", None), (rid, 1, None, 7)]
+        session.writes[VALUES] += rows
 
     assert isinstance(bench.store, SqlRunStore)
     await bench.store._do(write, Mode.WRITE)
@@ -128,7 +131,7 @@ async def test_a_run_that_is_read_again_takes_one_query_for_all_of_its_rows(
     bench: StoreBench, asked: Counter[str]
 ) -> None:
     run = await bench.create(step("a"))
-    other = await bench.twin()
+    other = await bench.open()
     await other.cancel((await bench.create(step("b"))).run_id, "somebody else writes")
     asked.clear()
 
@@ -137,13 +140,74 @@ async def test_a_run_that_is_read_again_takes_one_query_for_all_of_its_rows(
     assert asked["queries"] == 1
 
 
+async def test_what_a_twin_writes_makes_nothing_forgotten(
+    bench: StoreBench, asked: Counter[str]
+) -> None:
+    """Leases are renewed by a twin, once a second."""
+    run = await bench.create(step("a", sources=(-1,)), inputs={-1: b"1"})
+    twin = await bench.twin()
+    await twin.cancel((await bench.create(step("b"))).run_id, "of the same process")
+    asked.clear()
+
+    await run.start("a")
+
+    assert asked["queries"] == 0
+
+
+async def test_twins_share_a_thread_which_ends_with_the_last_of_them(bench: StoreBench) -> None:
+    def threads() -> list[threading.Thread]:
+        found = [each for each in threading.enumerate() if each.name == "taskiq-flow-sqlite"]
+        return [each for each in found if each not in before]
+
+    await bench.store.close()
+    before = [each for each in threading.enumerate() if each.name == "taskiq-flow-sqlite"]
+    twin = bench.store.twin()
+
+    await bench.store.open()
+    await twin.open()
+    [shared] = threads()
+    await bench.store.close()
+    await twin.workers()
+    assert shared.is_alive()
+    await twin.close()
+    shared.join(20)
+    assert not shared.is_alive()
+    await bench.store.open()
+
+    assert len(threads()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+async def test_a_twin_that_is_made_in_a_forked_process_has_a_thread_of_its_own(
+    bench: StoreBench,
+) -> None:
+    run = await bench.create(step("a"))
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(asyncio.run(_knows(bench.store.twin(), run.run_id)))
+        finally:
+            os._exit(9)
+
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert await run.status() is RunStatus.PENDING
+
+
+async def _knows(store: RunStore, run_id: str) -> int:
+    async with asyncio.timeout(20):
+        await store.open()
+        return 0 if await store.get(run_id) is not None else 1
+
+
 @pytest.mark.parametrize("is_running", [False, True])
 async def test_what_another_connection_did_to_a_run_is_seen_before_it_goes_on(
     bench: StoreBench, is_running: bool
 ) -> None:
     """The rows of the run are known here, and are not true any more."""
     run = await bench.create(step("a"))
-    other = await bench.twin()
+    other = await bench.open()
     grant = await run.start("a") if is_running else None
 
     if grant is None:
@@ -283,3 +347,44 @@ async def test_a_run_that_is_refused_is_no_trouble_to_what_waits_with_it(
     assert {await run.status() for run in begun} == {RunStatus.RUNNING}
     assert await known.status() is RunStatus.PENDING
     assert [len(await bench.store.events(run.run_id)) for run in begun] == [3] * 10
+
+
+async def test_a_run_that_is_refused_is_told_so_though_the_next_one_looks_at_all_runs_first(
+    bench: StoreBench,
+) -> None:
+    """Who looks beyond its own run writes what others left; a conflict there is not its own."""
+    await bench.create(step("a"), key="taken")
+    fine, refused = bench.draft(step("a")), bench.draft(step("a"), key="taken")
+    looks = bench.draft(step("a"), backlog=("small", 2))
+
+    done = await asyncio.gather(
+        *(bench.store.create(draft.new) for draft in (fine, refused, looks)),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(each, DuplicatePipelineError) for each in done] == [False, True, False]
+    stored = [await bench.store.get(draft.run_id) for draft in (fine, refused, looks)]
+    assert [found is not None for found in stored] == [True, False, True]
+
+
+@pytest.mark.parametrize("looks", [False, True])
+async def test_nothing_is_written_of_an_operation_that_fails_after_it_left_rows(
+    bench: StoreBench, looks: bool
+) -> None:
+    run, other = await bench.create(step("a")), await bench.create(step("b"))
+
+    def fail(session: Session) -> None:
+        row = session.row(statements.RUN, run_id=run.run_id)
+        assert row is not None
+        session.writes[VALUES].append((row[0], 0, b"1", None))
+        if looks:
+            session.catch_up()
+        raise ValueError
+
+    assert isinstance(bench.store, SqlRunStore)
+    failing = bench.store._do(fail, Mode.WRITE, run.run_id)
+    answers = await asyncio.gather(other.start("b"), failing, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [Grant, ValueError]
+    assert await bench.store.values(run.run_id, [0]) == {}
+    assert await other.status() is RunStatus.RUNNING

@@ -16,13 +16,17 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 from pydantic import ValidationError
-from taskiq import AsyncBroker
 
 from taskiq_flow.cli.exits import Exit, exit_of
 from taskiq_flow.cli.output import Output
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.display import one_line
-from taskiq_flow.exceptions import ConfigurationError, NoStoreGivenError, RunNotFoundError
+from taskiq_flow.exceptions import (
+    ConfigurationError,
+    NoStoreGivenError,
+    NoSuchFileError,
+    RunNotFoundError,
+)
 from taskiq_flow.operations import Operations
 
 LOCAL_FILE = "taskiq-flow.sqlite"
@@ -111,21 +115,30 @@ class Settings:
         return f"{without_password(self.store_url)}, namespace {namespace!r}"
 
     @asynccontextmanager
-    async def operations(self, broker: AsyncBroker | None = None) -> AsyncGenerator[Operations]:
-        """What can be seen and done in the store.
+    async def operations(self, *, may_be_new: bool = False) -> AsyncGenerator[Operations]:
+        """What can be seen and done in the store; whoever waits for runs may come before it.
 
         Raises:
+            NoSuchFileError: It is a file that nobody has made; looking would make an empty one.
             StoreUnavailableError: It does not answer.
         """
+        if not may_be_new:
+            self._expect_file()
         told = asyncio.create_task(self._say_whom_we_wait_for())
         try:
-            opened = await Operations.open(self.store_url, broker=broker, namespace=self.namespace)
+            opened = await Operations.open(self.store_url, namespace=self.namespace)
         finally:
             told.cancel()
         try:
             yield opened
         finally:
             await opened.close()
+
+    def _expect_file(self) -> None:
+        scheme, _, place = self.store_url.partition(":///")
+        path = place.partition("?")[0]
+        if scheme.startswith("sqlite") and path and not Path(path).exists():
+            raise NoSuchFileError(path)
 
     async def _say_whom_we_wait_for(self) -> None:
         for _ in range(SILENT_TICKS):

@@ -60,7 +60,7 @@ async def dashboard(
     """Serve the dashboard of a store; the address that is written logs its reader in."""
     interrupts = Interrupts()
     output = settings.output
-    async with acting(settings, broker) as operations:
+    async with acting(settings, broker, may_be_new=True) as operations:
         security = make_security(auth)
         if auth is Auth.OFF and not _is_loopback(host):
             output.note(

@@ -31,10 +31,12 @@ OutputOption = Annotated[
 
 
 @asynccontextmanager
-async def acting(settings: Settings, broker: str | None) -> AsyncGenerator[Operations]:
+async def acting(
+    settings: Settings, broker: str | None, *, may_be_new: bool = False
+) -> AsyncGenerator[Operations]:
     """Operations that can send messages where a broker is named."""
     if broker is None:
-        async with settings.operations() as operations:
+        async with settings.operations(may_be_new=may_be_new) as operations:
             yield operations
         return
     loaded: AsyncBroker = load_broker(broker)

@@ -47,10 +47,11 @@ class Beside:
         found = self._known.get(running)
         if found is None:
             for old in [loop for loop in list(self._known) if loop.is_closed()]:
-                left = self._known.pop(old)
-                left.leases.stop()
-                left.dispatcher.runner.leave_loop()
-                left.store.leave()
+                left = self._known.pop(old, None)
+                if left is not None:  # two threads may look at once
+                    left.leases.stop()
+                    left.dispatcher.runner.leave_loop()
+                    left.store.leave()
             found = self._known[running] = self._make()
         return found
 

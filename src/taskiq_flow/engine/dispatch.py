@@ -174,8 +174,11 @@ class Dispatcher:
                     return
                 if isinstance(outcome, (Retry, Items)):
                     await self.tell_retry(held.grant, outcome)
-                go_on = not self.stopping and left > 0 and loop.time() < until
-                grant, (finished, held) = held.grant, await self._record(held, outcome, go_on=go_on)
+                now, grant = loop.time(), held.grant
+                next_token = None
+                if left > 0 and now < until and not self.stopping:
+                    next_token = self.new_token()
+                finished, held = await self._record(held, outcome, next_token, now)
                 if self.runner.children.created:
                     await self._send_child(grant, recorded=finished.recorded)
                 if self.runner.calls:
@@ -267,11 +270,9 @@ class Dispatcher:
         await self.sender.send(ready, apart=True)
 
     async def _record(
-        self, lease: Lease, outcome: Outcome, *, go_on: bool
+        self, lease: Lease, outcome: Outcome, next_token: str | None, asked_at: float
     ) -> tuple[Finished, Lease | None]:
         """Record an outcome, and hold what is granted with the answer."""
-        next_token = self.new_token() if go_on else None
-        asked_at = now_monotonic()
         try:
             finished = await self._finish(lease, outcome, next_token)
         except asyncio.CancelledError:

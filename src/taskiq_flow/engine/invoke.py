@@ -178,7 +178,12 @@ class Invoker:
                 # Somebody wanted it: no error of the task's, which a traceback would look like.
                 receiver_logger.info("Step %s was stopped.", message.task_id)
             else:
-                receiver_logger.exception("Exception found while executing function.")
+                receiver_logger.exception(
+                    "Exception found while executing function of step %r, run %s, try %d.",
+                    message.labels["step"],
+                    message.flow_address[0],
+                    message.flow_attempt,
+                )
             if self.hooks.of("on_error"):
                 result = _failed_result(error, message)
                 await self._tell(reversed(self.hooks.of("on_error")), message, result, error)

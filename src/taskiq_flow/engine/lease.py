@@ -79,7 +79,7 @@ class LeaseKeeper:
     A lease is renewed as long as it is held here, and it is held exactly as long as the coroutine
     that owns it runs (`dispatch` gives it up in a ``finally``), also when its run has ended
     meanwhile: until the code has stopped, its places in limits are nobody else's. The thread has
-    its own event loop and connection, so a step that blocks the main loop does not lose its lease.
+    its own event loop and way into the store, so a step that blocks the main loop keeps its lease.
     """
 
     store: RunStore

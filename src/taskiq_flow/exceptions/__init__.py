@@ -20,6 +20,7 @@ from taskiq_flow.exceptions.command_line import (
     BadInputError,
     BrokerUnavailableError,
     NoStoreGivenError,
+    NoSuchFileError,
     TargetError,
 )
 from taskiq_flow.exceptions.graphs import (
@@ -156,6 +157,7 @@ __all__ = [
     "NoDagError",
     "NoStoreError",
     "NoStoreGivenError",
+    "NoSuchFileError",
     "NoTrackingStorageError",
     "NotABrokerError",
     "NotADeadLetterError",

@@ -17,6 +17,18 @@ class NoStoreGivenError(ConfigurationError):
         )
 
 
+class NoSuchFileError(ConfigurationError):
+    """The command line was asked about runs in a file that is not there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"There is no file {path!r}, so no runs either: look at the path that --store or "
+            "TASKIQ_FLOW_STORE_URL gives. The first run makes a new store, and so does "
+            "`taskiq-flow migrate`."
+        )
+
+
 class TargetError(ConfigurationError):
     """What the command line was to run or draw could not be had."""
 

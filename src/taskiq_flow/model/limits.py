@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from taskiq_flow.model.records import Address, Limit
+from taskiq_flow.model.state import new_dict
 
 RECHECK_SECONDS = 1.0
 """How long a slot that found a limit used up sleeps; it is woken when one leaves."""
@@ -74,13 +75,11 @@ class LimitBook:
     (``holds_back``: the store was away, see `after_outage`) no holder does.
     """
 
-    holders: dict[str, dict[Address, float]] = field(
-        default_factory=dict[str, dict[Address, float]]
-    )
-    next_at: dict[str, float] = field(default_factory=dict[str, float])
-    waiting: dict[str, Line] = field(default_factory=dict[str, Line])
+    holders: dict[str, dict[Address, float]] = field(default_factory=new_dict)
+    next_at: dict[str, float] = field(default_factory=new_dict)
+    waiting: dict[str, Line] = field(default_factory=new_dict)
     holds_back: bool = False
-    asked_at: dict[str, float] = field(default_factory=dict[str, float])
+    asked_at: dict[str, float] = field(default_factory=new_dict)
 
     def take(
         self, limits: tuple[Limit, ...], who: Address, now: float, lease: float

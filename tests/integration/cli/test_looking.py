@@ -3,6 +3,7 @@
 import re
 import socket
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -249,9 +250,20 @@ def test_what_is_not_there_says_in_which_store_it_was_looked_for(cli: Cli, app: 
     assert (silent.out, silent.err) == ("", "No lines.\n")
 
 
+def test_looking_into_a_file_that_is_not_there_says_so_and_makes_none(cli: Cli) -> None:
+    said = cli("list", "--store", "sqlite:///typo.db")
+
+    assert said.code == 2
+    assert "There is no file 'typo.db'" in said.err
+    assert not (cli.directory / "typo.db").exists()
+    assert cli("migrate", "--store", "sqlite:///typo.db").code == 0
+    assert cli("list", "--store", "sqlite:///typo.db").code == 0
+
+
 def test_a_run_whose_process_has_gone_says_so_and_how_to_go_on(cli: Cli, app: str) -> None:
     again = cli("retry", run(cli, app, "bad"), "--json").json["run_id"]
-    with sqlite3.connect("taskiq-flow.sqlite") as database:  # as if a minute had passed
+    # As if a minute had passed.
+    with closing(sqlite3.connect("taskiq-flow.sqlite")) as file, file as database:
         database.execute("UPDATE taskiq_flow_slot SET ready_at = ready_at - 60, due = due - 60")
 
     listed, shown = cli("list"), cli("show", again)

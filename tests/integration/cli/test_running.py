@@ -158,6 +158,8 @@ def test_what_cannot_work_is_one_sentence_and_an_exit_code(
 
 
 def test_errors_are_values_too_where_json_is_asked_for(cli: Cli, app: str) -> None:
+    assert cli("migrate", "--store", "sqlite:///x.sqlite").code == 0
+
     said = cli("show", "nothing", "--json", "--store", "sqlite:///x.sqlite")
 
     assert said.code == 3

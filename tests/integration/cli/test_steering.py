@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -149,7 +150,8 @@ def test_ended_runs_are_removed_after_a_time(cli: Cli, app: str) -> None:
 
 def test_a_store_of_another_format_is_refused_with_the_command_to_run(cli: Cli, app: str) -> None:
     run(cli, app, 1)
-    with sqlite3.connect(cli.directory / "taskiq-flow.sqlite") as database:
+    path = cli.directory / "taskiq-flow.sqlite"
+    with closing(sqlite3.connect(path)) as file, file as database:
         table = database.execute(
             "SELECT name FROM sqlite_master WHERE name LIKE '%meta'"
         ).fetchone()[0]

@@ -33,7 +33,7 @@ from taskiq_flow.stores.sql.rows import (
     to_ready,
     to_step,
 )
-from taskiq_flow.stores.sql.session import ConflictError, Mode, Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import ConflictError, Mode, Row, Session, Target, Verb
 from taskiq_flow.stores.sql.writer import DEADLINE, ITEMS
 
 RUNS: Final = Target(Verb.INSERT, schema.run, ("rid",), RUN_CREATED)
@@ -66,13 +66,14 @@ def create(
         raise ConflictError  # the index, which only knows runs that go on, would let it pass
     facts = RunFacts(rid, new.run_id, new.queue, new.key or new.run_id, seq=0, turn=0)
     run = LoadedRun(session, facts, state, from_run(state, len(effects.events), 0))
+    writes = session.writes
     _add_run(run, new)
     ready = run.apply(effects)
     for key, value in new.inputs.items():
         run.put_value(key, value)
     steps = {index: _changes(run, step) for index, step in state.steps.items()}
     for index, step in state.steps.items():
-        run.writes.add(STEPS, (rid, index, *from_record(step.record), *steps[index]))
+        writes[STEPS].append((rid, index, *from_record(step.record), *steps[index]))
         run.put_sequence(index, step)
     slots: dict[At, Row | None] = {}
     for at, slot in state.slots.items():
@@ -81,13 +82,10 @@ def create(
     if state.deadline is not None and not state.status.is_final:
         run.set_due(DEADLINE, state.deadline)
     rows = _item_rows(rid, new, items) if items else []
-    run.writes.add(ITEMS, *rows[:CHUNK])
     run.begin(steps, slots)
-    session.write(run.take_writes())
-    for start in range(CHUNK, len(rows), CHUNK):
-        more = Writes()
-        more.add(ITEMS, *rows[start : start + CHUNK])
-        session.write(more)
+    for start in range(0, len(rows), CHUNK):
+        writes[ITEMS] += rows[start : start + CHUNK]
+        session.write()
     return ready, run
 
 
@@ -114,18 +112,19 @@ def _is_full(session: Session, name: str, most: int) -> bool:
 
 
 def _add_run(run: LoadedRun, new: NewRun) -> None:
-    state, rid, writes = run.state, run.rid, run.writes
+    state, rid, writes = run.state, run.rid, run.session.writes
     here = run.session.namespace
-    writes.add(RUNS, (rid, *from_new(new, here), 0, state.created_at, state.deadline, *run.was))
+    row = (rid, *from_new(new, here), 0, state.created_at, state.deadline, *run.was)
+    writes[RUNS].append(row)
     if new.tick is not None:
-        writes.add(TICKS, (here, new.tick, state.created_at))
-    writes.add(PLANS, (rid, new.plan))
+        writes[TICKS].append((here, new.tick, state.created_at))
+    writes[PLANS].append((rid, new.plan))
     for tag in dict.fromkeys(new.tags):
-        writes.add(TAGS, (rid, tag, here, state.created_at))
+        writes[TAGS].append((rid, tag, here, state.created_at))
     for index, step in state.steps.items():
         if step.record.successors:
             near = _near(step.record, state.steps)
-            writes.add(NEAR, *((rid, index, other) for other in near))
+            writes[NEAR] += [(rid, index, other) for other in near]
 
 
 def _changes(run: LoadedRun, step: StepState) -> Row:

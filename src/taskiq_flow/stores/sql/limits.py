@@ -8,7 +8,7 @@ from typing import Any, Final
 from taskiq_flow.model.limits import LimitBook, Line, after_outage
 from taskiq_flow.model.records import Address, Limit
 from taskiq_flow.stores.sql import schema, statements
-from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Session, Target, Verb
 
 LIMITS: Final = Target(Verb.UPDATE, schema.limit, ("namespace", "key"), ("next_at", "asked_at"))
 _WHO: Final = ("namespace", "key", "run_id", "step", "slot")
@@ -68,29 +68,29 @@ class StoredLimits(LimitBook):
         bounded = [limit.key for limit in limits if limit.most is not None]
         self._extended += tuple([(key, who, until) for key in bounded])
 
-    def save(self, writes: Writes) -> None:
-        """Add what has changed."""
-        here = self._session.namespace
+    def save(self) -> None:
+        """Have written what has changed."""
+        here, writes = self._session.namespace, self._session.writes
         for key, before in self._held_before.items():
             held = self.holders.get(key, {})
             for who, until in held.items():
                 if before.get(who) != until:
-                    writes.add(HOLDS, (here, key, *who, until))
-            writes.add(NO_HOLDS, *((here, key, *who) for who in before.keys() - held.keys()))
+                    writes[HOLDS].append((here, key, *who, until))
+            writes[NO_HOLDS] += [(here, key, *who) for who in before.keys() - held.keys()]
         for key, before in self._times_before.items():
             times = self.next_at[key], self.asked_at[key]
             if times != before:
-                writes.add(LIMITS, (here, key, *times))
+                writes[LIMITS].append((here, key, *times))
         for key, before in self._queued_before.items():
             line = self.waiting.get(key, Line())
             queued = set(line)
             # The lowest rank is first.
-            writes.add(
-                QUEUERS, *((here, key, *who, -line.priority_of(who)) for who in queued - before)
-            )
-            writes.add(NO_QUEUERS, *((here, key, *who) for who in before - queued))
+            writes[QUEUERS] += [
+                (here, key, *who, -line.priority_of(who)) for who in queued - before
+            ]
+            writes[NO_QUEUERS] += [(here, key, *who) for who in before - queued]
         for key, who, until in self._extended:
-            writes.add(KEPT_HOLDS, (here, key, *who, until))
+            writes[KEPT_HOLDS].append((here, key, *who, until))
 
     def _load(self, limit: Limit) -> None:
         key = limit.key

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import (
     NONE_VALUE,
     Address,
@@ -34,7 +35,7 @@ from taskiq_flow.stores.sql.rows import (
     to_slot,
     to_step,
 )
-from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb
 from taskiq_flow.stores.sql.writer import SETTLING, RunWriter, is_sequence
 
 RUN_ALL: Final = Target(Verb.UPDATE, schema.run, ("rid",), RUN_CHANGES)
@@ -44,6 +45,9 @@ KNOWN_SLOTS: Final = Target(Verb.UPDATE, schema.slot, ("rid", "step", "slot"), S
 RETRIES: Final = Target(Verb.UPSERT, schema.retry, ("rid", "step", "idx"), ("attempt", "due"))
 NO_RETRIES: Final = Target(Verb.DELETE, schema.retry, ("rid", "step", "idx"))
 INBOX: Final = Target(Verb.UPSERT, schema.inbox, ("rid", "name"), ("payload",))
+
+NO_LIMITS: Final = LimitBook()
+"""Of runs whose step has none; nobody puts anything in."""
 
 KEPT_BYTES: Final = 4096
 """A run whose values take more than this is read again."""
@@ -63,16 +67,15 @@ class LoadedRun(RunWriter):
     """
 
     __slots__ = (
-        *("_known_items", "_known_values", "_retries_were", "_slots_were", "_steps_were"),
-        *("limits", "was"),
+        *("_retries_were", "_slots_were", "_steps_were", "_was_short"),
+        *("_limits", "was"),
     )
 
     def __init__(self, session: Session, facts: RunFacts, state: RunState, was: Row) -> None:
         super().__init__(session, facts, state)
-        self.limits = StoredLimits(session)
-        self._known_values: dict[int, Value] = {}
-        self._known_items: dict[int, dict[int, bytes]] = {}
         self.was = was
+        self._limits: StoredLimits | None = None
+        self._was_short = False
         self._steps_were: dict[int, Row] = {}
         self._slots_were: dict[At, Row | None] = {}
         self._retries_were: dict[At, tuple[int, float | None]] = {}
@@ -94,7 +97,16 @@ class LoadedRun(RunWriter):
 
     def go_on(self, session: Session) -> None:
         """Take up another operation."""
-        self.session, self.writes = session, Writes()
+        self.session = session
+
+    @property
+    def limits(self) -> LimitBook:
+        """The limits that the operation looks at; a short run has none."""
+        if self._was_short:
+            return NO_LIMITS
+        if self._limits is None:
+            self._limits = StoredLimits(self.session)
+        return self._limits
 
     # -- loading
 
@@ -180,15 +192,6 @@ class LoadedRun(RunWriter):
 
     # -- granting
 
-    def put_value(self, key: int, value: Value) -> None:
-        self._known_values[key] = value
-        super().put_value(key, value)
-
-    def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
-        # The step that these complete may open one that is granted them in the same call.
-        self._known_items.setdefault(key, {}).update(items)
-        super().put_items(key, items)
-
     def grant(self, claim: Claim) -> Grant:
         """Hand out a slot that was claimed."""
         step, slot = self.state.steps[claim.at[0]], self.state.slots[claim.at]
@@ -238,32 +241,38 @@ class LoadedRun(RunWriter):
             start=min(indexes),
             stop=max(indexes) + 1,
         )
-        return {**found, **self._known_items.get(key, {})}
+        return {**found, **self.items.get(key, {})}
 
     def _read_values(self, keys: Sequence[int]) -> tuple[Value, ...]:
-        known = self._known_values
-        missing = [key for key in keys if key not in known]
-        for key in missing:
+        known = self.values
+        if not all(map(known.__contains__, keys)):
+            self._load_values([key for key in keys if key not in known])
+        return tuple([known.get(key, NONE_VALUE) for key in keys])
+
+    def _load_values(self, keys: Sequence[int]) -> None:
+        unknown: list[int] = []
+        for key in keys:
             step = self.state.steps.get(key)  # only if it is here
             if step is not None and is_sequence(step):
-                known[key] = SequenceValue(key, step.out_length or 0)
-        missing = [key for key in missing if key not in known]
-        if missing:
-            rows = self.session.rows(statements.VALUES, rid=self.rid, keys=missing)
-            known.update((key, to_value(key, body, length)) for key, body, length in rows)
-        return tuple([known.get(key, NONE_VALUE) for key in keys])
+                self.values[key] = SequenceValue(key, step.out_length or 0)
+            else:
+                unknown.append(key)
+        if unknown:
+            for row in self.session.rows(statements.VALUES, rid=self.rid, keys=unknown):
+                self.values[row[0]] = to_value(*row)
 
     # -- saving
 
-    def save(self, into: Writes | None = None) -> None:
-        """Write what has changed, or add it to what is written together."""
-        for index, step in list(self.state.steps.items()):
+    def save(self) -> None:
+        """Have written what has changed."""
+        for index, step in [*self.state.steps.items()]:
             self._save_step(index, step)
         for at, slot in self.state.slots.items():
             self._save_slot(at, slot)
         for name, payload in self.state.inbox.items():
-            self.writes.add(INBOX, (self.rid, name, payload))
-        self.limits.save(self.writes)
+            self.session.writes[INBOX].append((self.rid, name, payload))
+        if self._limits is not None:
+            self._limits.save()
         self._save_run()
         if type(self.state.steps) is not dict:
             # What was not here is not looked at any more; and a state that can fetch it would lie
@@ -271,25 +280,25 @@ class LoadedRun(RunWriter):
             self.state.steps, self.state.slots = dict(self.state.steps), dict(self.state.slots)
             self.state.inbox = {}
         self._leave()
-        if into is None:
-            self.session.write(self.take_writes())
-        else:
-            into.include(self.take_writes())
 
     def _leave(self) -> None:
         """Leave the run to the next operation, if all that it will look at is here."""
-        if self._is_short():
-            self.session.keep(self)
-        else:
+        if self.state.status.is_final or not (self._was_short or self._is_short()):
             self.session.forget(self.run_id)
+        else:
+            self._was_short = True
+            self.session.keep(self)
 
     def _is_short(self) -> bool:
-        """Whether its own rows are all that the beginning and the end of its step look at."""
-        state, known = self.state, self._known_values
+        """Whether its own rows are all that the beginning and the end of its step look at.
+
+        Until it ends it stays so.
+        """
+        state, known = self.state, self.values
         if state.remaining != 1 or len(state.steps) != 1 or len(state.slots) != 1:
             return False
         (step,) = state.steps.values()
-        if state.status.is_final or step.status.is_final or state.max_parallel is not None:
+        if step.status.is_final or state.max_parallel is not None:
             return False
         record = step.record
         if record.kind is not StepKind.TASK or record.successors or record.limits:
@@ -303,9 +312,9 @@ class LoadedRun(RunWriter):
         counters = len(RUN_CHANGES) - len(RUN_COUNTERS)
         # The other columns are indexed, and SQLite moves what it is told to write.
         if changes[:counters] != self.was[:counters]:
-            self.writes.add(RUN_ALL, (self.rid, *changes))
+            self.session.writes[RUN_ALL].append((self.rid, *changes))
         elif changes != self.was:
-            self.writes.add(RUN_SOME, (self.rid, *changes[counters:]))
+            self.session.writes[RUN_SOME].append((self.rid, *changes[counters:]))
         self.was = changes
 
     def _save_step(self, index: int, step: StepState) -> None:
@@ -315,8 +324,8 @@ class LoadedRun(RunWriter):
             more_retrying, items_key = self._save_retries(index, step), self.items_key(step)
         changes = from_step(step, was[_RETRYING] + more_retrying, items_key)
         if changes != was:
-            self.writes.add(STEPS, (self.rid, index, *changes))
-            if step.status != was[0]:
+            self.session.writes[STEPS].append((self.rid, index, *changes))
+            if step.out_length is not None and step.status != was[0]:
                 self.put_sequence(index, step)
             self._steps_were[index] = changes
 
@@ -332,9 +341,9 @@ class LoadedRun(RunWriter):
         }
         for number, row in after.items():
             if before.get(number) != row:
-                self.writes.add(RETRIES, (self.rid, index, number, *row))
+                self.session.writes[RETRIES].append((self.rid, index, number, *row))
         gone = before.keys() - after.keys()
-        self.writes.add(NO_RETRIES, *((self.rid, index, number) for number in gone))
+        self.session.writes[NO_RETRIES] += [(self.rid, index, number) for number in gone]
         return len(after) - len(before)
 
     def _save_slot(self, at: At, slot: SlotState) -> None:
@@ -351,7 +360,7 @@ class LoadedRun(RunWriter):
             if was is None:
                 self.put_slot(at, changes, self.state.steps[at[0]].record.queue)
             else:
-                self.writes.add(KNOWN_SLOTS, (self.rid, *at, *changes))
+                self.session.writes[KNOWN_SLOTS].append((self.rid, *at, *changes))
             self._slots_were[at] = changes
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from taskiq_flow.exceptions import StoreFormatError
 from taskiq_flow.stores.base import FORMAT_VERSION
 from taskiq_flow.stores.sql import schema, statements
-from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Session, Target, Verb
 
 META: Final = Target(Verb.UPSERT, schema.meta, ("name",), ("value",))
 _LOCK: Final = "schema"
@@ -90,6 +90,4 @@ def _format(session: Session) -> str | None:
 
 
 def _note_format(session: Session, version: str) -> None:
-    writes = Writes()
-    writes.add(META, ("format", version))
-    session.write(writes)
+    session.writes[META].append(("format", version))

@@ -29,7 +29,7 @@ from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.limits import StoredLimits
 from taskiq_flow.stores.sql.loaded import LoadedRun, open_run
 from taskiq_flow.stores.sql.rows import RUN_LOADED, to_run, to_slot, to_step
-from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb
 from taskiq_flow.stores.sql.writer import ITEMS
 
 Rule: TypeAlias = Callable[[LoadedRun], Effects | None]
@@ -74,8 +74,9 @@ def start(
     if run is None:
         return Refusal(RefusalReason.GONE), NOTHING
     run.load_place(*at)
-    delay = _delay_of(run, at)
-    answer = transitions.start(run.state, at, token, session.now, pace, run.limits, want)
+    now = session.now
+    delay = _delay_of(run, at, now)
+    answer = transitions.start(run.state, at, token, now, pace, run.limits, want)
     if isinstance(answer, Refusal):
         run.save()
         return answer, NOTHING
@@ -88,7 +89,7 @@ def start(
     return grant, Told(delay=(run.state.steps[address.step].record.queue, delay))
 
 
-def _delay_of(run: LoadedRun, at: tuple[int, int]) -> float | None:
+def _delay_of(run: LoadedRun, at: tuple[int, int], now: float) -> float | None:
     """How long the first message for a slot has taken; None where nothing can be said."""
     slot = run.state.slots.get(at)
     if slot is None or slot.status is not SlotStatus.READY or slot.kicks > 0:
@@ -96,7 +97,7 @@ def _delay_of(run: LoadedRun, at: tuple[int, int]) -> float | None:
     released = slot.started_at is not None and slot.started_at >= slot.ready_at
     if released or run.state.steps[at[0]].record.limits:
         return None
-    return run.session.now - slot.ready_at
+    return now - slot.ready_at
 
 
 def finish(
@@ -203,7 +204,6 @@ def renew(session: Session, held: Sequence[Held], pace: Pace) -> dict[str, LostR
     states = _states_of(session, held)
     limits = StoredLimits(session)
     lost: dict[str, LostReason] = {}
-    writes = Writes()
     for lease in held:
         at = (lease.address.step, lease.address.slot)
         rid, state = states[lease]
@@ -212,9 +212,8 @@ def renew(session: Session, held: Sequence[Held], pace: Pace) -> dict[str, LostR
             lost[lease.token] = reason
         if state is not None and at in state.slots:
             session.forget(state.run_id)
-            writes.add(LEASES, (rid, *at, lease.token, state.slots[at].due))
-    limits.save(writes)
-    session.write(writes)
+            session.writes[LEASES].append((rid, *at, lease.token, state.slots[at].due))
+    limits.save()
     return lost
 
 
@@ -245,7 +244,6 @@ def put_items(session: Session, held: Held, key: int, start: int, values: Sequen
     holder = session.row(statements.HOLDER, run_id=run_id, step=step, slot=slot, token=held.token)
     if holder is None:
         return False
-    writes = Writes()
-    writes.add(ITEMS, *((holder[0], key, index, body) for index, body in enumerate(values, start)))
-    session.write(writes)
+    rid = holder[0]
+    session.writes[ITEMS] += [(rid, key, *item) for item in enumerate(values, start)]
     return True

@@ -26,7 +26,6 @@ from taskiq_flow.stores.sql.session import (
     Session,
     Target,
     Verb,
-    Writes,
 )
 
 try:
@@ -138,14 +137,16 @@ class PostgresSession(Session):
         tag = _wait(self._connection.execute(compiled.sql, *compiled.arguments(values)))
         return int(tag.rpartition(" ")[2])
 
-    def write(self, writes: Writes) -> None:
-        if not writes.rows:
+    def write(self) -> None:
+        targets = tuple([target for target, rows in self.writes.items() if rows])
+        if not targets:
             return
-        columns = [column for rows in writes.rows.values() for column in zip(*rows, strict=True)]
+        columns = [column for rows in self.writes.values() for column in zip(*rows, strict=True)]
         try:
-            self._fetch(_text_of(tuple(writes.rows)), *columns)
+            self._fetch(_text_of(targets), *columns)
         except asyncpg.UniqueViolationError as error:
             raise ConflictError from error
+        self.writes.clear()
 
     def stored(self, text: str) -> str:
         return _to_postgres(text)
@@ -375,10 +376,13 @@ def _perform(
 ) -> ResultT:
     session = PostgresSession(connection, options)
     if mode is not Mode.WRITE:
-        return work(session)
+        result = work(session)
+        session.write()
+        return result
     _wait(connection.execute(_BEGIN))
     try:
         result = work(session)
+        session.write()
     except Exception:
         _wait(connection.execute("ROLLBACK"))
         raise

@@ -27,7 +27,7 @@ from taskiq_flow.stores.sql.rows import (
     to_step_snapshot,
     to_worker,
 )
-from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb
 
 LOG_LINES: Final = 10_000
 """Log lines kept of one run."""
@@ -137,13 +137,9 @@ def append_log(session: Session, run_id: str, lines: Sequence[bytes]) -> None:
     if row is None:
         return
     rid, logged = row
-    writes = Writes()
     first = logged - len(lines) + 1
     kept = lines[-LOG_LINES:]
-    writes.add(
-        LOG, *((rid, number, line) for number, line in enumerate(kept, logged - len(kept) + 1))
-    )
-    session.write(writes)
+    session.writes[LOG] += [(rid, *line) for line in enumerate(kept, logged - len(kept) + 1)]
     if logged > LOG_LINES and first > 0:
         session.execute(statements.TRIM_LOG, rid=rid, last=logged - LOG_LINES)
 
@@ -162,10 +158,8 @@ def ended_among(session: Session, run_ids: Sequence[str]) -> dict[str, RunStatus
 
 def announce(session: Session, worker: WorkerRecord, ttl_seconds: float) -> None:
     session.execute(statements.SILENT_WORKERS, now=session.now)
-    writes = Writes()
     row = (session.namespace, worker.worker_id, session.now + ttl_seconds, from_worker(worker))
-    writes.add(WORKERS, row)
-    session.write(writes)
+    session.writes[WORKERS].append(row)
 
 
 def workers(session: Session) -> list[WorkerRecord]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
@@ -17,7 +18,6 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import Boolean, TypeEngine
 
-from taskiq_flow.model.state import new_dict
 from taskiq_flow.stores.base import Held
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Mode(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a `Write` does with its rows."""
+    """What is done with the rows of a `Target`."""
 
     INSERT = "insert"
     UPSERT = "upsert"
@@ -61,26 +61,8 @@ class Target:
         return (*self.keys, *self.rest)
 
 
-@dataclass(slots=True)
-class Writes:
-    """What an operation will write, gathered so that it leaves in one go."""
-
-    rows: dict[Target, list[tuple[Any, ...]]] = field(default_factory=new_dict)
-
-    def add(self, target: Target, *rows: tuple[Any, ...]) -> None:
-        if rows:
-            known = self.rows.get(target)
-            if known is None:
-                self.rows[target] = [*rows]
-            else:
-                known.extend(rows)
-
-    def include(self, others: Writes) -> None:
-        """Take over what others have gathered; they gather no more."""
-        for target, rows in others.rows.items():
-            known = self.rows.setdefault(target, rows)
-            if known is not rows:
-                known.extend(rows)
+Writes: TypeAlias = defaultdict[Target, list[tuple[Any, ...]]]
+"""Rows that are to be written, gathered so that they leave in one go."""
 
 
 class Place(NamedTuple):
@@ -130,10 +112,14 @@ class Compiler:
 
 
 class Session(ABC):
-    """One operation on one connection; plain calls, whatever waits behind them."""
+    """One operation on one connection; plain calls, whatever waits behind them.
+
+    What it leaves in ``writes`` is written when it ends.
+    """
 
     def __init__(self, dialect: Dialect, namespace: str, clock: Callable[[], float] | None) -> None:
         self.dialect, self.namespace = dialect, namespace
+        self.writes: Writes = defaultdict(list)
         self._clock = clock
         self._now: float | None = None
 
@@ -166,8 +152,8 @@ class Session(ABC):
         """Run a statement and return how many rows it touched."""
 
     @abstractmethod
-    def write(self, writes: Writes) -> None:
-        """Write everything; on PostgreSQL one statement, on SQLite perhaps at the very end.
+    def write(self) -> None:
+        """Write what is gathered; on PostgreSQL one statement, on SQLite perhaps at the very end.
 
         Raises:
             ConflictError: A row to be inserted is there already.

@@ -23,3 +23,10 @@ def fix_of(error: sqlite3.Error) -> str:
     """What to do about an error of the file, by its primary result code."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return _FIXES.get(code & 0xFF, _OTHERWISE)
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether the file or its connection is at fault, and not the operation."""
+    return isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) or (
+        type(error) is sqlite3.DatabaseError  # a damaged file; its subclasses are other things
+    )

@@ -1,11 +1,10 @@
-"""An operation on SQLite, beside others that share its transaction."""
+"""Operations on SQLite that share a transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -31,6 +30,7 @@ from taskiq_flow.stores.sql.session import (
     Verb,
     Writes,
 )
+from taskiq_flow.stores.sql.sqlite_faults import is_of_the_file
 
 DIALECT: Final = pysqlite()
 compile_statement: Final = Compiler(DIALECT)
@@ -45,62 +45,74 @@ _FEED: Final = (
 )
 
 
-@dataclass(slots=True)
-class Together:
-    """What the operations of one transaction have in common.
+class ApartError(Exception):
+    """Operations are to be done again, each by itself: one has failed, and it is not known which,
+    or what it has written cannot be told from what the others wrote."""
 
-    Those that are about one run each leave their writes here, which go to the database table by
-    table: a statement for a hundred rows costs little more than one for a single row. ``about``
-    are their runs. Whoever looks beyond its own run, or comes second to one, has it done first.
+
+class SqliteSession(Session):
+    """The operations of one transaction, one after another.
+
+    Those that are ``about`` one run each leave their writes to the end, when they go to the
+    database table by table: a statement for a hundred rows costs little more than one for a single
+    row. Whoever looks beyond its own run, or comes second to one, has it done first.
     """
 
-    connection: sqlite3.Connection
-    kept: KeptRuns
-    writes: Writes = field(default_factory=Writes)
-    about: set[str] = field(default_factory=set[str])
-    last_rid: int | None = None
+    def __init__(
+        self, connection: sqlite3.Connection, options: GateOptions, kept: KeptRuns
+    ) -> None:
+        super().__init__(DIALECT, options.namespace, options.clock)
+        self._connection, self._kept = connection, kept
+        self._about: str | None = None
+        self._left: set[str] = set()  # the runs that something is to be written of
+        # Of the operation: how many rows were left before it, and whether it has written more.
+        self._before, self._has_written = 0, False
+        self._last_rid: int | None = None
+
+    def begin(self, about: str | None = None) -> None:
+        """Begin the next operation."""
+        if about is None or about in self._left:
+            self.flush()
+        self._about, self._now = about, None
+        self._before, self._has_written = self._count(), False
+
+    def end(self) -> None:
+        """End an operation that has succeeded."""
+        if self._about is None:
+            self.write()
+        else:
+            self._left.add(self._about)
+
+    def abandon(self) -> None:
+        """End an operation that has failed.
+
+        Raises:
+            ApartError: Something of it is written, or left to be.
+        """
+        if self._about is None or self._has_written or self._count() != self._before:
+            raise ApartError
+        self.forget(self._about)
 
     def flush(self) -> None:
         """Write what has been left.
 
         Raises:
-            ConflictError: A row to be inserted is there already; whose is not known.
+            ApartError: Something of it cannot be written.
         """
-        writes, self.writes = self.writes, Writes()
-        self.about.clear()
-        write_rows(self.connection, writes)
-
-
-class SqliteSession(Session):
-    """An operation inside a transaction that was begun for it, or several, one after another.
-
-    One ``about`` a run leaves its writes to ``together``; every other one writes at once.
-    ``has_written`` says that something of it is in the database already.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        options: GateOptions,
-        together: Together | None = None,
-    ) -> None:
-        super().__init__(DIALECT, options.namespace, options.clock)
-        self._connection = connection
-        self._together = together
-        self._about: str | None = None
-        self._left: Writes | None = None
-        self.has_written = False
-
-    def begin(self, about: str | None) -> None:
-        """Begin the next operation; what a failed one has left is dropped."""
-        self._about, self._left, self._now = about, None, None
-        self.has_written = False
+        try:
+            write_rows(self._connection, self.writes)
+        except Exception as error:  # a row that is there already, a value that is no text
+            if self._about is None or is_of_the_file(error):
+                raise
+            raise ApartError from error
+        self.writes.clear()
+        self._left.clear()
 
     def rows(self, statement: ClauseElement, **values: Any) -> Sequence[Row]:
         return self._run(statement, values).fetchall()
 
     def execute(self, statement: ClauseElement, **values: Any) -> int:
-        self.has_written = True
+        self._has_written = True
         return self._run(statement, values).rowcount
 
     def _run(self, statement: ClauseElement, values: dict[str, Any]) -> sqlite3.Cursor:
@@ -111,41 +123,31 @@ class SqliteSession(Session):
                 values[name] = to_json(value)
         return self._connection.execute(compiled.sql, compiled.arguments(values))
 
-    def write(self, writes: Writes) -> None:
-        if self._together is not None and self._about is not None:
-            if self._left is None:
-                self._left = writes
-            else:
-                self._left.include(writes)
-        else:
-            self.has_written = True
-            write_rows(self._connection, writes)
-
-    def leave(self) -> None:
-        """Leave the writes of an operation that has succeeded to be done with the others'."""
-        if self._together is not None and self._about is not None:
-            self._together.about.add(self._about)
-            if self._left is not None:
-                self._together.writes.include(self._left)
-                self._left = None
+    def write(self) -> None:
+        if self._about is None:
+            self._has_written = True
+            write_rows(self._connection, self.writes)
+            self.writes.clear()
 
     def catch_up(self) -> None:
-        if self._together is not None:
-            self._together.flush()
+        self._has_written |= self._count() != self._before
+        self.flush()
+        self._before = 0
 
     def kept(self, run_id: str) -> LoadedRun | None:
-        together = self._together
-        return together.kept.get(run_id) if together is not None and self._about == run_id else None
+        return self._kept.get(run_id) if self._about == run_id else None
 
     def keep(self, run: LoadedRun) -> None:
-        if self._about != run.run_id:
+        if self._about == run.run_id:
+            self._kept[run.run_id] = run
+        else:
             self.forget(run.run_id)
-        elif self._together is not None:
-            self._together.kept.put(run)
 
     def forget(self, run_id: str) -> None:
-        if self._together is not None:
-            self._together.kept.forget(run_id)
+        self._kept.pop(run_id, None)
+
+    def _count(self) -> int:
+        return sum(map(len, self.writes.values()))
 
     def place(self, run_id: str, at: tuple[int, int]) -> Place | None:
         row = self.row(statements.RUN_AND_PLACE, run_id=run_id, step=at[0], slot=at[1])
@@ -154,7 +156,7 @@ class SqliteSession(Session):
         return Place(row[:_RUN_END], row[_RUN_END:_STEP_END], row[_STEP_END:])
 
     def script(self, definitions: Sequence[str]) -> None:
-        self.has_written = True
+        self._has_written = True
         for definition in definitions:
             self._connection.execute(definition)
 
@@ -171,15 +173,12 @@ class SqliteSession(Session):
         return found
 
     def next_rid(self) -> int:
-        together = self._together
-        if together is not None and together.last_rid is not None:
-            rid = together.last_rid + 1  # those before may not be written yet
+        if self._last_rid is not None:
+            self._last_rid += 1  # those before may not be written yet
         else:
             asked = f"SELECT coalesce(max(rid), 0) + 1 FROM {schema.run.name}"  # noqa: S608 - ours
-            rid = self._connection.execute(asked).fetchone()[0]
-        if together is not None:
-            together.last_rid = rid
-        return rid
+            self._last_rid = int(self._connection.execute(asked).fetchone()[0])
+        return self._last_rid
 
     def lock_name(self, name: str) -> None:  # noqa: ARG002 - there is one writer
         """Nobody else writes now, but others may have before us in this transaction."""
@@ -221,7 +220,7 @@ def write_rows(connection: sqlite3.Connection, writes: Writes) -> None:
         ConflictError: A row to be inserted is there already.
     """
     try:
-        for target, rows in writes.rows.items():
+        for target, rows in writes.items():
             for kinds, alike in groupby(rows, _kinds):
                 text, told = _shape_of(target, kinds)
                 connection.executemany(text, map(told, alike))
@@ -241,9 +240,11 @@ def _shape_of(
 
     Nulls are part of the text: to be told of one takes the driver five times as long as a number.
     """
-    given = [at for at, kind in enumerate(kinds) if kind is not NoneType]
-    numbers = {at: f"?{number}" for number, at in enumerate(given, 1)}
-    text = _text_of(target, [numbers.get(at, "NULL") for at in range(len(kinds))])
+    order = list(range(len(kinds)))
+    if target.verb is Verb.UPDATE:  # names its keys last; early 3.12 warns of numbered marks
+        order = order[len(target.keys) :] + order[: len(target.keys)]
+    given = [at for at in order if kinds[at] is not NoneType]
+    text = _text_of(target, ["NULL" if kind is NoneType else "?" for kind in kinds])
     return text, itemgetter(*given) if len(given) > 1 else lambda row: (row[given[0]],)
 
 

@@ -46,7 +46,7 @@ from taskiq_flow.stores.sql.address import open_gate
 from taskiq_flow.stores.sql.delays import DELAYS, QueueDelays
 from taskiq_flow.stores.sql.gate import Gate
 from taskiq_flow.stores.sql.operations import Rule, Told
-from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session, Writes
+from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session
 from taskiq_flow.stores.sql.writer import SETTLING
 
 CREATE_TRIES: Final = 5
@@ -96,11 +96,12 @@ class SqlRunStore(RunStore):
         self._is_open = False
 
     async def open(self) -> None:
-        def check(session: Session) -> bool:
-            return migrations.check(session, self._shown_url)
-
-        if not await self._gate.run(check, Mode.READ):
-            await self._gate.run(lambda s: migrations.create(s, self._shown_url), Mode.WRITE)
+        try:
+            if not await self._gate.run(lambda s: migrations.check(s, self._shown_url), Mode.READ):
+                await self._gate.run(lambda s: migrations.create(s, self._shown_url), Mode.WRITE)
+        except BaseException:
+            await self._gate.close()  # whoever tries again may do so with another twin
+            raise
         self._is_open = True
 
     async def close(self) -> None:
@@ -116,7 +117,7 @@ class SqlRunStore(RunStore):
             self.url, options, clock=self._clock, timeout_seconds=self._timeout_seconds
         )
         if options == self.options:
-            other._common = self._common
+            other._common, other._gate = self._common, self._gate.twin()
         return other
 
     async def migrate(self) -> tuple[str, ...]:
@@ -385,9 +386,8 @@ class SqlRunStore(RunStore):
         return None if ready is None else ready + freed
 
     async def _tell_delay(self, queue: str, seconds: float) -> None:
-        writes = Writes()
-        writes.add(DELAYS, (self.options.namespace, queue, seconds))
-        await self._do(lambda s: s.write(writes), Mode.STATEMENT)
+        row = (self.options.namespace, queue, seconds)
+        await self._do(lambda s: s.writes[DELAYS].append(row), Mode.STATEMENT)
 
     def _announce_end(self, run_id: str, status: RunStatus) -> None:
         for listener in self._common.listeners:

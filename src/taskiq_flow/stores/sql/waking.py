@@ -12,7 +12,7 @@ from taskiq_flow.stores.sql import schema, statements
 from taskiq_flow.stores.sql.loaded import LoadedRun
 from taskiq_flow.stores.sql.operations import NOTHING, Told
 from taskiq_flow.stores.sql.rows import RUN_LOADED, SLOT_CHANGES
-from taskiq_flow.stores.sql.session import Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Session, Target, Verb
 from taskiq_flow.stores.sql.writer import DEADLINE, PUBLISH_AGAIN_SECONDS, SETTLING
 
 PaceOf: TypeAlias = Callable[[str], Pace]
@@ -31,9 +31,7 @@ def beat(session: Session, lease: float) -> float:
     last_due, hold_until = (None, 0.0) if row is None else row
     if last_due is None or session.now - last_due > lease / 2:
         hold_until = 0.0 if last_due is None else session.now + lease
-    writes = Writes()
-    writes.add(BEATS, (session.namespace, session.now, hold_until))
-    session.write(writes)
+    session.writes[BEATS].append((session.namespace, session.now, hold_until))
     return hold_until
 
 
@@ -61,10 +59,9 @@ class Waking:
         if not places:
             return ()
         wakes = [wake for place in places for wake in self._wake(*place)]
-        writes = Writes()
         for run in {place[0].rid: place[0] for place in places}.values():
-            run.save(into=writes)
-        self._session.write(writes)
+            run.save()
+        self._session.write()
         return tuple(wakes)
 
     def _load(self, queue: str, limit: int) -> list[Place]:

@@ -24,7 +24,7 @@ from taskiq_flow.stores.sql.rows import (
     from_slot,
     to_ready,
 )
-from taskiq_flow.stores.sql.session import Row, Session, Target, Verb, Writes
+from taskiq_flow.stores.sql.session import Row, Session, Target, Verb
 
 DEADLINE: Final = -1
 SETTLING: Final = {WakeKind.PUBLISH: -2, WakeKind.NOTIFY: -3}
@@ -46,20 +46,16 @@ EVENTS: Final = Target(
 class RunWriter:
     """Turns what the rules ask for into rows."""
 
-    __slots__ = ("facts", "rid", "run_id", "seq", "session", "state", "turn", "writes")
+    __slots__ = ("facts", "items", "rid", "run_id", "seq", "session", "state", "turn", "values")
 
     def __init__(self, session: Session, facts: RunFacts, state: RunState) -> None:
         self.session, self.facts, self.state = session, facts, state
         self.rid, self.run_id = facts.rid, facts.run_id
         self.seq: int = facts.seq
         self.turn: int = facts.turn
-        self.writes = Writes()
-
-    def take_writes(self) -> Writes:
-        """What is to be written; a run that is kept holds it no longer."""
-        writes = self.writes
-        del self.writes
-        return writes
+        # What was written or read by this or an earlier operation on it.
+        self.values: dict[int, Value] = {}
+        self.items: dict[int, dict[int, bytes]] = {}
 
     def apply(self, effects: Effects) -> tuple[Ready, ...]:
         """Note values and events, end the run if it ended, and name what is to be sent."""
@@ -67,8 +63,9 @@ class RunWriter:
             self.put_value(key, body)
         if effects.events:
             self.seq += len(effects.events)
-            row = (self.session.namespace, self.rid, self.seq, len(effects.events))
-            self.writes.add(EVENTS, (*row, self.session.now, from_events(*effects.events)))
+            session, count = self.session, len(effects.events)
+            row = (session.namespace, self.rid, self.seq, count, session.now)
+            session.writes[EVENTS].append((*row, from_events(*effects.events)))
         if effects.ended:
             self._end()
         return self.ready(effects)
@@ -80,22 +77,24 @@ class RunWriter:
         return tuple([to_ready(run_id, steps[at[0]].record, at[1]) for at in effects.ready])
 
     def put_value(self, key: int, value: Value) -> None:
+        self.values[key] = value
         body, length = (None, value.length) if isinstance(value, SequenceValue) else (value, None)
-        self.writes.add(VALUES, (self.rid, key, body, length))
+        self.session.writes[VALUES].append((self.rid, key, body, length))
 
     def put_sequence(self, index: int, step: StepState) -> None:
         """Note that the output of a step that is complete lies in `item`, if it does."""
-        if is_sequence(step):
-            put = self.writes.rows.get(VALUES, ())
-            if not any(key == index for _, key, *_ in put):
-                self.put_value(index, SequenceValue(index, step.out_length or 0))
+        if is_sequence(step) and not isinstance(self.values.get(index), bytes):
+            self.put_value(index, SequenceValue(index, step.out_length or 0))
 
     def put_items(self, key: int, items: Mapping[int, bytes]) -> None:
-        self.writes.add(ITEMS, *((self.rid, key, index, body) for index, body in items.items()))
+        # The step that these complete may open one that is granted them in the same call.
+        self.items.setdefault(key, {}).update(items)
+        self.session.writes[ITEMS] += [(self.rid, key, *item) for item in items.items()]
 
     def put_slot(self, at: tuple[int, int], changes: Row, queue: str) -> None:
         """Write a slot: ``changes`` are its `SLOT_CHANGES`."""
-        self.writes.add(SLOTS, (self.rid, *at, self.session.namespace, queue, *changes))
+        row = (self.rid, *at, self.session.namespace, queue, *changes)
+        self.session.writes[SLOTS].append(row)
 
     def set_due(self, step: int, due: float | None) -> None:
         """Say when something is to be done for the run itself."""
