@@ -497,7 +497,7 @@ async def test_a_retry_that_a_full_queue_refused_is_made_when_there_is_room(
     """The record of the refusal is no task that would take the place of the original."""
     ran: list[int] = []
     block = asyncio.Event()
-    manager.core.queues.configure("default", QueueConfig(concurrency=1, max_size=1))
+    manager.update_queue_config("default", concurrency=1, max_size=1)
 
     @manager.task()
     async def charge() -> None:

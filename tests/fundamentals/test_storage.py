@@ -1,8 +1,10 @@
 """Values under keys: who can read them, which storage is made, what a worker copies there."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,33 @@ async def test_an_adapter_of_six_methods_replaces_and_keeps_the_time_it_knows() 
 
 
 # --- Encryption
+
+
+async def test_a_write_leaves_the_file_free_while_its_event_loop_does_something_else(
+    tmp_path: Path,
+) -> None:
+    """Whoever blocks that loop until another connection has written would wait for himself."""
+    file = tmp_path / "values.db"
+    written: list[str] = []
+
+    def look(*facts: Any) -> None:
+        if facts[2].startswith(("UPDATE", "INSERT", "DELETE")):
+            with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+            written.append(facts[2][:6])
+
+    async with SQLiteStorageAdapter(f"sqlite:///{file}") as adapter:
+        await adapter.exists("a")
+        sqlalchemy.event.listen(sqlalchemy.engine.Engine, "after_cursor_execute", look)
+        try:
+            await adapter.set("a", 1)
+            assert not await adapter.add("a", 2)
+            assert await adapter.replace("a", 1, 3)
+        finally:
+            sqlalchemy.event.remove(sqlalchemy.engine.Engine, "after_cursor_execute", look)
+        assert await adapter.get("a") == 3
+
+    assert written == ["UPDATE", "INSERT", "DELETE", "UPDATE"]
 
 
 async def test_what_is_stored_cannot_be_read_without_the_key(tmp_path: Path) -> None:

@@ -178,14 +178,14 @@ async def test_twins_share_a_thread_which_ends_with_the_last_of_them(bench: Stor
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-async def test_a_twin_that_is_made_in_a_forked_process_has_a_thread_of_its_own(
-    bench: StoreBench,
-) -> None:
+@pytest.mark.parametrize("twin", [True, False], ids=["a_twin", "the_store_itself"])
+async def test_a_forked_process_has_a_thread_of_its_own(bench: StoreBench, twin: bool) -> None:
     run = await bench.create(step("a"))
     child = os.fork()
     if not child:
         try:
-            os._exit(asyncio.run(_knows(bench.store.twin(), run.run_id)))
+            store = bench.store.twin() if twin else bench.store
+            os._exit(asyncio.run(_knows(store, run.run_id)))
         finally:
             os._exit(9)
 

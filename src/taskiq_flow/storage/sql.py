@@ -81,6 +81,13 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
         is_own = isinstance(db_url, str)
         self._engine = _engine(db_url) if isinstance(db_url, str) else db_url
         self._database = Database(self._engine, is_own=is_own)
+        # Each statement by itself, which is enough here. A transaction would go over several turns
+        # of the event loop, and hold the file while whoever blocks that loop waits for the file.
+        self._by_statement = (
+            self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            if is_own and self._engine.dialect.name == "sqlite"
+            else self._engine
+        )
         self._values = Table(
             table,
             self._database.metadata,
@@ -203,10 +210,10 @@ class SQLiteStorageAdapter(BaseStorageAdapter):
 
     @asynccontextmanager
     async def _changing(self) -> AsyncGenerator[AsyncConnection]:
-        """A transaction, with the table there."""
+        """A connection to write with, the table being there."""
         try:
             await self._database.make()
-            async with self._engine.begin() as connection:
+            async with self._by_statement.begin() as connection:
                 yield connection
         except IntegrityError:
             raise

@@ -76,11 +76,14 @@ class SqliteThread:
     def enter(self) -> None:
         """Begin to use it; a `Job` without work ends that."""
         with self._lock:
-            if self._thread is not None and not self._thread.is_alive():
-                # This process was forked, and threads are not. What is open there stays its own.
-                self._of_parent, self._connection, self._version = self._connection, None, None
-                self._thread, self._users, self._jobs = None, 0, queue.SimpleQueue()
+            self._notice_fork()
             self._users += 1
+
+    def put(self, jobs: list[Job]) -> None:
+        """Have these done, in order; whoever comes first has the thread begun."""
+        with self._lock:
+            self._notice_fork()
+            self._jobs.put(jobs)
             if self._thread is None:
                 # A daemon: what nobody was told is done may end with the process.
                 self._thread = threading.Thread(
@@ -88,8 +91,11 @@ class SqliteThread:
                 )
                 self._thread.start()
 
-    def put(self, jobs: list[Job]) -> None:
-        self._jobs.put(jobs)
+    def _notice_fork(self) -> None:
+        if self._thread is not None and not self._thread.is_alive():
+            # This process was forked, and threads are not. What is open there stays its own.
+            self._of_parent, self._connection, self._version = self._connection, None, None
+            self._thread, self._users, self._jobs = None, 0, queue.SimpleQueue()
 
     # -- in the thread
 
@@ -108,7 +114,7 @@ class SqliteThread:
         """Count who leaves; the last one has the file closed, and ends the thread."""
         with self._lock:
             self._users -= leaving
-            if self._users:
+            if self._users > 0 or not self._jobs.empty():
                 return False
             self._disconnect()
             self._thread = None
