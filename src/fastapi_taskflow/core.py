@@ -319,7 +319,7 @@ class TaskCore:
     async def _open_client(self, broker: AsyncBroker) -> None:
         client = RunClient.of(broker)
         await client.open()
-        self._runner = self._make_runner(client.store)
+        self._runner = self._make_runner()
         self.endings.open(client.store, self._runner)
         await client.store.listen(self.endings.hear)
         self.bridge.use(client.store)
@@ -329,7 +329,7 @@ class TaskCore:
             self.engine.leave()  # its event loop is gone: a test client made another one
         store = self.store.twin()
         self.queues = self._kept_queues()
-        runner = self._runner = self._make_runner(store)
+        runner = self._runner = self._make_runner()
         engine = LocalEngine(store, self.options.config, self.registry, self.queues, runner.body_of)
         self.endings.open(store, runner)
         await engine.open()
@@ -352,11 +352,10 @@ class TaskCore:
         for draft, ready in early:
             self._begin(draft, ready)
 
-    def _make_runner(self, store: RunStore) -> TaskRunner:
+    def _make_runner(self) -> TaskRunner:
         return TaskRunner(
             Pools(self.options.max_sync_threads, self.options.max_process_workers),
             self.cipher,
-            store,
             self._facts_of,
             None if self.chain is None else self.chain.tell,
             self.queues.entered,

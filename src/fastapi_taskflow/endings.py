@@ -168,7 +168,7 @@ def _event(ended: Ended, run: RunStatus) -> LifecycleEvent:
         timestamp=now,
         attempt=context.attempt,
         retries_used=context.attempt,
-        duration=(now - ended.going.started_at).total_seconds(),
+        duration=(now - ended.going.step.started_at).total_seconds(),
         error=None if error is None else str(error) or type(error).__name__,
         stacktrace=None if error is None else "".join(traceback.format_exception(error)),
         tags=dict(context.tags),

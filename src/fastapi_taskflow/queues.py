@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from fastapi_taskflow.exceptions import QueueConfigError
@@ -262,7 +262,7 @@ class LocalQueues:
         loop = asyncio.get_running_loop()
         task = loop.create_task(self.begin(waiting.ready), context=waiting.context)
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(waiting, done))
+        task.add_done_callback(partial(self._ended, waiting))
 
     def _ended(self, waiting: Waiting, task: asyncio.Task[None]) -> None:
         run_id = waiting.ready.address.run_id

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fastapi_taskflow.manager import TaskManager
 
 
+_NOTHING: MutableMapping[str, Any] = {}
+
+
 @dataclass(slots=True, eq=False)
 class RequestTasks:
     """What a request has added so far; ``outer`` is that of an application around this one."""
@@ -106,7 +109,7 @@ class RequestTasks:
         self.close()
         if self.drafts:
             self.discard()
-        self.scope = {}
+        self.scope = _NOTHING
 
 
 current: ContextVar[RequestTasks | None] = ContextVar("fastapi_taskflow_request", default=None)

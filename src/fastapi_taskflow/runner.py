@@ -6,13 +6,12 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi_taskflow.arguments import Call, decode_call, opened
-from fastapi_taskflow.context import RunningTask, begin_running
+from fastapi_taskflow.context import begin_running, running_task
 from fastapi_taskflow.drafts import TaskFacts
 from fastapi_taskflow.exceptions import (
     TaskExitedError,
@@ -22,15 +21,13 @@ from fastapi_taskflow.exceptions import (
 )
 from fastapi_taskflow.loggers.base import LifecycleEvent, LogEvent, LogLevel, TaskEvent
 from fastapi_taskflow.loggers.lines import retry_event
-from fastapi_taskflow.models import TaskContext, TaskExecutionContext, TaskStatus
+from fastapi_taskflow.models import TaskExecutionContext, TaskStatus
 from fastapi_taskflow.pools import Pools
 from fastapi_taskflow.process import Work, encode_result, line_event
 from fastapi_taskflow.registry import RegisteredTask
 from taskiq_flow.codec import decode, decode_error, encode
 from taskiq_flow.context import PipelineContext
-from taskiq_flow.engine.step_log import StepLog
 from taskiq_flow.exceptions import StepFailedError
-from taskiq_flow.stores.base import RunStore
 
 if TYPE_CHECKING:
     from fastapi_taskflow.encryption import Cipher
@@ -41,8 +38,6 @@ Body = Callable[..., Coroutine[Any, Any, Any]]
 
 INTERRUPT_SECONDS = 2.0
 """How long interrupted tasks have to be recorded as such when the application stops."""
-
-_step: ContextVar[PipelineContext | None] = ContextVar("fastapi_taskflow_step", default=None)
 
 _PLAIN = (type(None), bool, int, float)
 
@@ -55,22 +50,36 @@ def task_progress(current: float, total: float | None = None, message: str | Non
 
     Outside of a task, and in a process of its own, nothing happens.
     """
-    step = _step.get()
-    if step is not None:
-        step.progress(current, total, message)
+    task = running_task()
+    if isinstance(task, Going):
+        task.step.progress(current, total, message)
 
 
 @dataclass(slots=True, eq=False)
 class Going:
-    """A task whose function runs now."""
+    """A task whose function runs now, as its code sees it; ``observe`` takes what it says."""
 
     task: RegisteredTask
     facts: TaskFacts
-    context: TaskContext
+    step: PipelineContext
+    observe: Callable[[TaskEvent], None] | None
     work: asyncio.Task[Any] | None
-    started_at: datetime
     is_interrupted: bool = False
     is_given_up: bool = False  # it was cancelled, or is run elsewhere: nothing is recorded of it
+    _context: TaskExecutionContext | None = None
+
+    @property
+    def context(self) -> TaskExecutionContext:
+        """What the code may know of it; made when somebody asks."""
+        if self._context is None:
+            self._context = _context(self.task, self.facts, self.step)
+        return self._context
+
+    def tell(self, event: LogEvent) -> None:
+        """Take a line, in any thread: for the record, and for the observers."""
+        self.step.keep_line(LogLevel.of(event.level).rank, event.message)
+        if self.observe is not None:
+            self.observe(event)
 
     def interrupt(self) -> None:
         """Stop waiting for the function: the application ends."""
@@ -93,7 +102,6 @@ class TaskRunner:
 
     pools: Pools
     cipher: Cipher | None
-    store: RunStore
     facts_of: Callable[[str], Awaitable[TaskFacts]]
     tell: Callable[[TaskEvent], None] | None
     entered: Callable[[str], None]
@@ -137,20 +145,17 @@ class TaskRunner:
     async def _run(self, task: RegisteredTask, payload: Any, step: PipelineContext) -> Any:
         run_id = step.run_id
         facts = await self.facts_of(run_id)
-        context = _context(task, facts, step)
-        going = Going(task, facts, context, asyncio.current_task(), step.started_at)
-        log = _Log(self.store, step, self.tell)
+        going = Going(task, facts, step, self.tell, asyncio.current_task())
         if self.tell is not None:
-            begun = _lifecycle(going, TaskStatus.RUNNING) if context.attempt == 0 else None
-            self.tell(begun or retry_event(context))
+            begun = _lifecycle(going, TaskStatus.RUNNING) if step.attempt == 1 else None
+            self.tell(begun or retry_event(going.context))
         self.going[run_id] = going
         self.entered(run_id)
         error: BaseException | None = None
         # For good: a step has its context variables for itself.
-        _step.set(step)
-        begin_running(RunningTask(context, log.tell))
+        begin_running(going)
         try:
-            return _storable(task, await self._call(task, payload, context, log))
+            return _storable(task, await self._call(going, payload))
         except SystemExit as exit_:
             error = TaskExitedError(task.name, exit_.code)
             raise error from exit_
@@ -166,38 +171,34 @@ class TaskRunner:
         finally:
             self.left(run_id)
             self.going.pop(run_id, None)
+            going.work = None  # whose context leads back here: only the collector would free them
             if self.tell is not None and not going.is_given_up:
                 self.ended[run_id] = Ended(going, error)
-            await log.settle()
 
-    async def _call(
-        self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
-    ) -> Any:
-        seconds = task.config.timeout
+    async def _call(self, going: Going, payload: Any) -> Any:
+        seconds = going.task.config.timeout
         if seconds is None:
-            return await self._invoke(task, payload, context, log)
+            return await self._invoke(going, payload)
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                return await self._invoke(task, payload, context, log)
+                return await self._invoke(going, payload)
         except TimeoutError as error:
             if limit.expired():
-                raise TaskTimeoutError(task.name, seconds) from error
+                raise TaskTimeoutError(going.task.name, seconds) from error
             raise
 
-    async def _invoke(
-        self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
-    ) -> Any:
+    async def _invoke(self, going: Going, payload: Any) -> Any:
+        task = going.task
         if task.executor == "process":
-            return await self._in_process(task, payload, context, log)
+            return await self._in_process(going, payload)
         call = decode_call(task, payload, self.cipher)
         if task.executor == "async":
             return await task.func(*call.args, **call.kwargs)
         return await self.pools.in_thread(functools.partial(_call_sync, task, call))
 
-    async def _in_process(
-        self, task: RegisteredTask, payload: Any, context: TaskContext, log: _Log
-    ) -> Any:
+    async def _in_process(self, going: Going, payload: Any) -> Any:
+        task, context = going.task, going.context
         decode_call(task, payload, self.cipher)  # says what is wrong with the key, if it is
         data = encode(opened(payload, self.cipher), where="arguments", limit=None)
         work = Work(
@@ -205,36 +206,11 @@ class TaskRunner:
         )
         worked = await self.pools.in_process(work)
         for line in worked.lines:
-            log.tell(line_event(line, context))
+            going.tell(line_event(line, context))
         if worked.error is not None:
             stored = decode_error(worked.error)
             raise stored.rebuild() or StepFailedError(stored.type_name, stored.message)
         return decode(worked.result or b"null")
-
-
-class _Log:
-    """Where the lines of one attempt go: into the record, and to the observers."""
-
-    def __init__(
-        self, store: RunStore, step: PipelineContext, tell: Callable[[TaskEvent], None] | None
-    ) -> None:
-        self._store, self._step, self._tell = store, step, tell
-        self._loop = asyncio.get_running_loop()
-        self._lines: StepLog | None = None
-
-    def tell(self, event: LogEvent) -> None:
-        """Take a line, in any thread."""
-        if self._lines is None:
-            step = self._step
-            self._lines = StepLog(self._store, step.run_id, step.step_name, _loop=self._loop)
-        self._lines.write(LogLevel.of(event.level).rank, event.message, event.attempt + 1, None)
-        if self._tell is not None:
-            self._tell(event)
-
-    async def settle(self) -> None:
-        """Wait until the record has what was said: who sees the end of a task finds its lines."""
-        if self._lines is not None:
-            await self._lines.flush()
 
 
 def _call_sync(task: RegisteredTask, call: Call) -> Any:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pydantic_core import core_schema
 
@@ -18,12 +18,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskiq_flow.step")
 
-ReportProgress: TypeAlias = Callable[["dict[str, Any]"], None]
 WriteLine: TypeAlias = Callable[[int, str], None]
 """Takes the level and the text of a line; returns at once."""
 
-ReadResults: TypeAlias = Callable[[str | None], Coroutine[Any, Any, "dict[str, Any]"]]
-"""Reads what a run has so far, by output or step name: one value, or with None all of them."""
+
+class Ties(Protocol):
+    """What ties a step to its run, in the process of its worker."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the worker."""
+        ...
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Take the progress of the step, in any thread."""
+        ...
+
+    def write(self, level: int, message: str, attempt: int, item: int | None) -> None:
+        """Take a line for the log of the run, in any thread."""
+        ...
+
+    async def read(self, name: str | None) -> dict[str, Any]:
+        """What the run has so far, by output or step name: one value, or with None all of them."""
+        ...
 
 
 @dataclass(slots=True)
@@ -56,10 +73,7 @@ class PipelineContext:
     deadline: datetime | None = None
     broker: AsyncBroker | None = None
     _cancelled: Flag = field(default_factory=Flag, repr=False)
-    _report: ReportProgress | None = field(default=None, repr=False)
-    _write: WriteLine | None = field(default=None, repr=False)
-    _read: ReadResults | None = field(default=None, repr=False)
-    _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    _ties: Ties | None = field(default=None, repr=False)
 
     @property
     def cancelled(self) -> bool:
@@ -76,7 +90,15 @@ class PipelineContext:
         They carry the run, the step and the attempt as fields. Nothing waits for the store.
         """
         facts = {"run_id": self.run_id, "step": self.step_name, "attempt": self.attempt}
-        return StepLogger(logger, facts, self._write)
+        return StepLogger(logger, facts, None if self._ties is None else self.keep_line)
+
+    def keep_line(self, level: int, message: str) -> None:
+        """Keep a line with the run, in any thread; the process's own log does not get it.
+
+        In a process pool nothing is kept.
+        """
+        if self._ties is not None:
+            self._ties.write(level, message, self.attempt, self.item_index)
 
     @property
     def results(self) -> StepResults:
@@ -104,14 +126,14 @@ class PipelineContext:
         return await self._results(None)
 
     def _results(self, name: str | None) -> Coroutine[Any, Any, dict[str, Any]]:
-        if self._read is None:
+        if self._ties is None:
             why = "results cannot be read in a process pool; take them as parameters"
             raise ContextUseError(self.step_name, why)
-        return self._read(name)
+        return self._ties.read(name)
 
     def read_in_thread(self, name: str | None) -> dict[str, Any]:
         """Read results from a sync step's thread, which waits for them."""
-        loop = self._loop
+        loop = None if self._ties is None else self._ties.loop
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
@@ -137,8 +159,8 @@ class PipelineContext:
         self, current: float, total: float | None = None, message: str | None = None
     ) -> None:
         """Say how far this step is; shown with the run, the newest value wins."""
-        if self._report is not None:
-            self._report({"current": current, "total": total, "message": message})
+        if self._ties is not None:
+            self._ties.report({"current": current, "total": total, "message": message})
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot leave the process: broker, cancellation, progress, results."""
@@ -147,8 +169,7 @@ class PipelineContext:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self.broker, self._cancelled = None, Flag()
-        self._report = self._write = self._read = self._loop = None
+        self.broker, self._cancelled, self._ties = None, Flag(), None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -156,7 +177,7 @@ class PipelineContext:
         return core_schema.is_instance_schema(cls)
 
 
-_OF_PROCESS = {"broker", "_cancelled", "_report", "_write", "_read", "_loop"}
+_OF_PROCESS = {"broker", "_cancelled", "_ties"}
 
 
 class StepLogger(logging.LoggerAdapter[logging.Logger]):

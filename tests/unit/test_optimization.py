@@ -70,7 +70,7 @@ def test_the_lowest_of_what_was_said_counts() -> None:
 
 async def test_places_are_given_in_order_and_taken_by_nobody_who_went_away() -> None:
     room, order = Room(most=1), list[int]()
-    assert room.try_enter()
+    assert room.try_enter(asyncio.get_running_loop())
 
     async def wait(number: int) -> None:
         await room.enter()
@@ -79,7 +79,7 @@ async def test_places_are_given_in_order_and_taken_by_nobody_who_went_away() -> 
 
     waiting = [asyncio.ensure_future(wait(number)) for number in range(4)]
     await asyncio.sleep(0)
-    assert not room.try_enter()
+    assert not room.try_enter(asyncio.get_running_loop())
     waiting[1].cancel()
     await asyncio.sleep(0)
     room.leave(asyncio.get_running_loop())
@@ -88,7 +88,7 @@ async def test_places_are_given_in_order_and_taken_by_nobody_who_went_away() -> 
     await asyncio.gather(*waiting, return_exceptions=True)
 
     assert order == [2, 3]
-    assert room.try_enter()
+    assert room.try_enter(asyncio.get_running_loop())
 
 
 async def test_places_are_shared_by_all_event_loops_of_a_process() -> None:
@@ -107,7 +107,7 @@ async def test_places_are_shared_by_all_event_loops_of_a_process() -> None:
     room.leave(asyncio.get_running_loop())
     assert await asyncio.to_thread(entered.wait, 10)
 
-    assert not room.try_enter()
+    assert not room.try_enter(asyncio.get_running_loop())
     go.set()
     thread.join(10)
 
@@ -136,6 +136,6 @@ def test_a_place_that_was_cut_off_with_its_event_loop_is_free_again() -> None:
     loop.close()
 
     async def enter() -> bool:
-        return room.try_enter()
+        return room.try_enter(asyncio.get_running_loop())
 
     assert asyncio.run(enter())

@@ -16,7 +16,7 @@ from taskiq import AsyncBroker
 from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.begun import Acknowledge, Begun
 from taskiq_flow.engine.ids import new_token
-from taskiq_flow.engine.lease import Lease, LeaseKeeper, now_monotonic
+from taskiq_flow.engine.lease import Lease, LeaseKeeper
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
 from taskiq_flow.engine.spread import Pace, Spread
 from taskiq_flow.engine.step import Interrupted
@@ -152,18 +152,19 @@ class Dispatcher:
         However this ends, the slot that is held then is given back.
         """
         loop = asyncio.get_running_loop()
-        if not room.try_enter():
+        if not room.try_enter(loop):
             # Others may take the slot meanwhile, so its message is not kept back.
             await begun.say()
             await room.enter()
         try:
-            await self._see_through_in_room(begun, entry)
+            await self._see_through_in_room(begun, entry, loop)
         finally:
             room.leave(loop)
 
-    async def _see_through_in_room(self, begun: Begun, entry: Ready) -> None:
-        held = await self._start(entry.address)
-        loop = asyncio.get_running_loop()
+    async def _see_through_in_room(
+        self, begun: Begun, entry: Ready, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        held = await self._start(entry.address, loop)
         until, left = loop.time() + self.budget.seconds, self.budget.steps
         try:
             await begun.say()
@@ -195,9 +196,8 @@ class Dispatcher:
         if self.on_retry is not None:
             await self.on_retry(grant, outcome)
 
-    async def _start(self, address: Address) -> Lease | None:
-        token = self.new_token()
-        asked_at = now_monotonic()
+    async def _start(self, address: Address, loop: asyncio.AbstractEventLoop) -> Lease | None:
+        token, asked_at = self.new_token(), loop.time()
         try:
             call = functools.partial(self.store.start, address, token)
             answer = await ask(call, self.random, tries=4)
@@ -215,14 +215,14 @@ class Dispatcher:
             elif answer.retry_at is not None:
                 self._becomes_due(answer.retry_at)
             return None
-        self._clock_offset = answer.granted_at - asyncio.get_running_loop().time()
+        self._clock_offset = answer.granted_at - loop.time()
         if answer.deadline is not None:
             self._becomes_due(answer.deadline)
-        return self._hold(answer, asked_at)
+        return self._hold(answer, asked_at, loop)
 
-    def _hold(self, grant: Grant, asked_at: float) -> Lease:
+    def _hold(self, grant: Grant, asked_at: float, loop: asyncio.AbstractEventLoop) -> Lease:
         """Keep a lease from here on, without a moment in between in which nobody does."""
-        lease = Lease(grant, asked_at, asked_at)
+        lease = Lease.taken(grant, asked_at, loop)
         self.leases.hold(lease)
         return lease
 
@@ -282,7 +282,7 @@ class Dispatcher:
         self.leases.drop(lease.grant.token)
         if finished.grant is None or next_token is None:
             return finished, None
-        return finished, self._hold(finished.grant, asked_at)
+        return finished, self._hold(finished.grant, asked_at, lease.ended.get_loop())
 
     async def _send_child(self, grant: Grant, *, recorded: bool) -> None:
         """Let a child run begin, now that its parent is known to wait for it."""

@@ -28,14 +28,17 @@ class Lease:
     grant: Grant
     asked_at: float  # monotonic, before the request for it left: it is never younger than this
     confirmed_at: float  # monotonic, when the latest renewal was asked for
+    ended: asyncio.Future[None]  # when its work is over, however that went; of its holder's loop
     child: asyncio.Task[Outcome] | None = None
-    ended: asyncio.Future[None] = field(  # when its work is over, however that went
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
     stopped: Flag | None = None  # for code that cannot be cancelled
     lost: LostReason | None = None
     given_up: bool = False  # this worker stops, and will give the slot back
     handed_on: bool = False  # something else than its coroutine sees to its end
+
+    @classmethod
+    def taken(cls, grant: Grant, asked_at: float, loop: asyncio.AbstractEventLoop) -> Lease:
+        """A lease that was just granted, to be worked under in this event loop."""
+        return cls(grant, asked_at, asked_at, loop.create_future())
 
     @property
     def address(self) -> Address:

@@ -252,7 +252,7 @@ class ResultCache:
         granted = await ask(lambda: self.store.start(address, token), self.random, tries=TRIES)
         if not isinstance(granted, Grant):
             return None
-        lease = Lease(granted, asked_at, asked_at)
+        lease = Lease.taken(granted, asked_at, asyncio.get_running_loop())
         self.leases.hold(lease)
         return Claim(lease)
 

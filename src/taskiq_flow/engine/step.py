@@ -162,7 +162,6 @@ class OneStep:
             context = self._context(item, failures)
             for name in step.context:
                 kwargs[name] = context
-        step_report.set((self._task_id(item), self._report))
         if runner.hook is not None and context is not None:
             await runner.hook("start", context, None)
         if runner.is_doubtful(self.lease):
@@ -176,6 +175,7 @@ class OneStep:
         ):
             result = await runner.invoker.call_plain(self.body.function, args, kwargs, make_message)
         else:
+            step_report.set((self._task_id(item), self._report))
             message, result = await self._call_around(make_message())
         if self._around is not None:
             await self._around.settle()
@@ -352,7 +352,7 @@ class OneStep:
 
     def _report(self) -> Report:
         """What takes the progress of this step, made for a tracker that asks for it."""
-        return Progress(self.runner.store, self.grant).report
+        return Progress(self.runner.store, self.grant, self.lease.ended.get_loop()).report
 
     def _context(self, item: ItemGrant | None, failures: int) -> PipelineContext:
         if self._around is None:

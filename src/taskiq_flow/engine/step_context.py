@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from taskiq import AsyncBroker
 
@@ -28,20 +28,41 @@ _MODES = {"dataflow": "parallel"}
 
 @dataclass(slots=True)
 class Surroundings:
-    """What the calls of one grant share: where they log, report and read, once one asks."""
+    """What the calls of one grant share: where they log, report and read, made once one does."""
 
     broker: AsyncBroker
     store: RunStore
     lease: Lease
     program: Program
-    log: StepLog | None = None
+    _log: StepLog | None = None
+    _progress: Progress | None = None
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    """One for all of them: it is held for moments."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self.lease.ended.get_loop()
+
+    def report(self, progress: dict[str, Any]) -> None:
+        with self._lock:
+            if self._progress is None:
+                self._progress = Progress(self.store, self.lease.grant, self.loop)
+        self._progress.report(progress)
+
+    def write(self, level: int, message: str, attempt: int, item: int | None) -> None:
+        with self._lock:
+            if self._log is None:
+                run_id, step = self.lease.address.run_id, self.program.step.name
+                self._log = StepLog(self.store, run_id, step, self.loop)
+        self._log.write(level, message, attempt, item)
+
+    async def read(self, name: str | None) -> dict[str, Any]:
+        return await read_results(self.store, self.lease.address.run_id, name)
 
     def context(self, task_id: str, failures: int, item: int | None) -> PipelineContext:
         """The context of one call, after so many failed ones."""
         grant, lease, step = self.lease.grant, self.lease, self.program.step
         lease.stopped = lease.stopped or Flag(lease.is_over)
-        if self.log is None:
-            self.log = StepLog(self.store, grant.address.run_id, step.name)
         return PipelineContext(
             pipeline_id=grant.run_name,
             run_id=grant.address.run_id,
@@ -55,10 +76,7 @@ class Surroundings:
             deadline=self._deadline(grant),
             broker=self.broker,
             _cancelled=lease.stopped,
-            _report=Progress(self.store, grant).report,
-            _write=partial(self.log.write, attempt=failures + 1, item=item),
-            _read=partial(read_results, self.store, grant.address.run_id),
-            _loop=asyncio.get_running_loop(),
+            _ties=self,
         )
 
     def _deadline(self, grant: Grant) -> datetime | None:
@@ -72,8 +90,8 @@ class Surroundings:
 
     async def settle(self) -> None:
         """Wait until what the calls wrote has been stored."""
-        if self.log is not None:
-            await self.log.flush()
+        if self._log is not None:
+            await self._log.flush()
 
 
 async def read_results(store: RunStore, run_id: str, name: str | None) -> dict[str, Any]:
@@ -97,16 +115,16 @@ class Progress:
 
     store: RunStore
     grant: Grant
+    loop: asyncio.AbstractEventLoop
     _latest: dict[str, Any] | None = None
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     _writing: bool = False
 
     def report(self, progress: dict[str, Any]) -> None:
         """Callable from the event loop and from a step's thread."""
         self._latest = progress
-        if not self._writing and not self._loop.is_closed():
+        if not self._writing and not self.loop.is_closed():
             self._writing = True
-            self._loop.call_soon_threadsafe(self._write_soon)
+            self.loop.call_soon_threadsafe(self._write_soon)
 
     def _write_soon(self) -> None:
         task = asyncio.ensure_future(self._write())

@@ -61,9 +61,9 @@ class StepLog:
     store: RunStore
     run_id: str
     step: str
+    loop: asyncio.AbstractEventLoop
     _pending: list[bytes] = field(default_factory=new_list)
     _lost: int = 0
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     _writing: asyncio.Task[None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,8 +77,8 @@ class StepLog:
                 return
             self._pending.append(line.stored())
             first = len(self._pending) == 1
-        if first and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._write_soon)
+        if first and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._write_soon)
 
     async def flush(self) -> None:
         """Wait until the store has what was written: who sees the end of a step finds its lines."""
@@ -89,7 +89,7 @@ class StepLog:
 
     def _write_soon(self) -> None:
         if self._writing is None or self._writing.done():
-            self._writing = self._loop.create_task(self._write_pending())
+            self._writing = self.loop.create_task(self._write_pending())
 
     async def _write_pending(self) -> None:
         while self._pending:

@@ -104,7 +104,7 @@ class StepRunner:
         The task raises `Interrupted` when what it did no longer counts.
         """
         program = load_program(lease.grant.blob)
-        return asyncio.get_running_loop().create_task(self._run(program, lease))
+        return lease.ended.get_loop().create_task(self._run(program, lease))
 
     async def after_record(self, grant: Grant, *, recorded: bool) -> None:
         """Tell middlewares of calls whose outcome is stored now."""
@@ -254,7 +254,8 @@ class StepRunner:
 
     def is_doubtful(self, lease: Lease) -> bool:
         """Whether a lease has not been confirmed for long: this process may have stood still."""
-        return now_monotonic() - lease.confirmed_at > self.store.options.lease_seconds / 2
+        now = lease.ended.get_loop().time()
+        return now - lease.confirmed_at > self.store.options.lease_seconds / 2
 
     async def confirm(self, lease: Lease) -> None:
         """Make sure of a doubtful lease before user code starts.

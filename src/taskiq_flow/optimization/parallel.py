@@ -55,19 +55,19 @@ class Room:
             self.most = most
             self._serve()
 
-    def try_enter(self) -> bool:
-        """Take a place, if there is one now that nobody waits for."""
+    def try_enter(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Take a place in the running event loop, if there is one now that nobody waits for."""
         with self._lock:
             if self._waiting or not self._has_place():
                 return False
-            self._take(asyncio.get_running_loop())
+            self._take(loop)
             return True
 
     async def enter(self) -> None:
         """Take a place as soon as there is one."""
-        if self.try_enter():
-            return
         loop = asyncio.get_running_loop()
+        if self.try_enter(loop):
+            return
         waiter = _Waiter(loop, loop.create_future())
         with self._lock:
             self._waiting.append(waiter)

@@ -8,7 +8,7 @@ from taskiq_flow.model.records import Address, Grant
 
 async def test_stopping_work_that_had_not_begun_wakes_whoever_waits_for_its_end() -> None:
     grant = Grant(Address("run", 0, 0), "token", b"", (), 0, 0, 0.0, 0.0, 0.0, "")
-    lease = Lease(grant, now_monotonic(), now_monotonic())
+    lease = Lease.taken(grant, now_monotonic(), asyncio.get_running_loop())
     begun: list[bool] = []
 
     async def work() -> None:

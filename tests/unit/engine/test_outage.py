@@ -96,4 +96,4 @@ def test_what_helps_fits_what_a_server_said(
 
 def lease() -> Lease:
     grant = Grant(Address("run", 0, 0), "token", b"", (), 0, 0, 0.0, 0.0, 0.0, "")
-    return Lease(grant, now_monotonic(), now_monotonic())
+    return Lease.taken(grant, now_monotonic(), asyncio.get_running_loop())

@@ -45,7 +45,7 @@ from taskiq_flow.stores.sql import (
 from taskiq_flow.stores.sql.address import open_gate
 from taskiq_flow.stores.sql.delays import DELAYS, QueueDelays
 from taskiq_flow.stores.sql.gate import Gate
-from taskiq_flow.stores.sql.operations import Rule, Told
+from taskiq_flow.stores.sql.operations import NOTHING, Rule, Told
 from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session
 from taskiq_flow.stores.sql.writer import SETTLING
 
@@ -154,23 +154,24 @@ class SqlRunStore(RunStore):
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
         start = partial(operations.start, address=address, token=token, want=want, pace=self._pace)
-        answer, _ = await self._change(start, address.run_id)
+        answer, told = await self._do(start, Mode.WRITE, address.run_id)
+        if told is not NOTHING:
+            await self._pass_on(told)
         return answer
 
     async def finish(
         self, address: Address, token: str, outcome: Outcome, next_token: str | None
     ) -> Finished:
-        finished, freed = await self._change(
-            partial(
-                operations.finish,
-                address=address,
-                token=token,
-                outcome=outcome,
-                next_token=next_token,
-                pace=self._pace,
-            ),
-            address.run_id,
+        finish = partial(
+            operations.finish,
+            address=address,
+            token=token,
+            outcome=outcome,
+            next_token=next_token,
+            pace=self._pace,
         )
+        finished, told = await self._do(finish, Mode.WRITE, address.run_id)
+        freed = () if told is NOTHING else await self._pass_on(told)
         return finished._replace(ready=finished.ready + freed) if freed else finished
 
     async def renew(self, held: Sequence[Held]) -> dict[str, LostReason]:
@@ -365,6 +366,10 @@ class SqlRunStore(RunStore):
     ) -> tuple[ResultT, tuple[Ready, ...]]:
         """Run an operation and pass on what it tells; return also the slots this makes ready."""
         result, told = await self._do(work, Mode.WRITE, about)
+        return result, await self._pass_on(told)
+
+    async def _pass_on(self, told: Told) -> tuple[Ready, ...]:
+        """Let others hear what an operation tells; return the slots that this makes ready."""
         for run_id, status in told.ended:
             self._announce_end(run_id, status)
         if told.delay is not None:
@@ -378,7 +383,7 @@ class SqlRunStore(RunStore):
             # looks again by itself.
             rule = operations.hurry(address, self._pace)
             ready += await self._apply(address.run_id, rule) or ()
-        return result, ready
+        return ready
 
     async def _apply(self, run_id: str, rule: Rule) -> tuple[Ready, ...] | None:
         change = partial(operations.change, run_id=run_id, rule=rule)
