@@ -22,6 +22,7 @@ from fastapi_taskflow.plans import KIND, Place
 from fastapi_taskflow.records import status_of
 from fastapi_taskflow.registry import UNNAMED, RegisteredTask
 from fastapi_taskflow.store import TaskStore
+from fastapi_taskflow.storing import latest_of_key
 from taskiq_flow.codec import decode
 from taskiq_flow.exceptions import DuplicatePipelineError, TrackingQueryError
 from taskiq_flow.model.records import RunFilter, RunSnapshot, RunStatus
@@ -118,13 +119,16 @@ class TaskOperations:
     # -- once, at a time
 
     async def schedule(self, draft: Draft, run_at: datetime) -> None:
-        """Store a task that waits for its time, instead of the one that waits under its key."""
+        """Store a task that waits for its time, instead of the one that waits under its run key.
+
+        Where there is another task of its idempotency key, nothing is stored.
+        """
         fire_at = (run_at if run_at.tzinfo else run_at.replace(tzinfo=UTC)).timestamp()
         draft.delay = max(0.0, fire_at - time.time())
         draft.facts = draft.facts._replace(fire_at=fire_at)
         run_key = draft.facts.run_key or ""
         store = await self.core.opened_store()
-        while True:
+        while await self._takes_key(store, draft):
             try:
                 self.core.keep(draft)
                 await self.core.commit([draft])
@@ -137,6 +141,23 @@ class TaskOperations:
                     await store.cancel(known.run_id, f"replaced by another of {run_key!r}")
             else:
                 return
+
+    async def _takes_key(self, store: RunStore, draft: Draft) -> bool:
+        """Give a task the id that it has by its key, unless there is one already that counts."""
+        facts = draft.facts
+        latest = None if facts.key is None else await latest_of_key(store, facts.key)
+        known = None if latest is None else read_facts(latest.meta)
+        if latest is not None and known is not None and not status_of(latest).can_be_retried:
+            waits = latest.status is RunStatus.PENDING and known.run_key is not None
+            if not waits or _plain_key(known.run_key) != _plain_key(facts.run_key):
+                return False
+            why = f"replaced by another of {_plain_key(facts.run_key)!r}"
+            await store.cancel(latest.run_id, why)
+        if facts.key is not None:
+            generation = 0 if known is None else known.generation + 1
+            draft.facts = facts.of_generation(generation)
+            draft.task_id = keyed_task_id(store.options.namespace, facts.key, generation)
+        return True
 
     async def cancel_scheduled(self, run_key: str) -> bool:
         store = await self.core.opened_store()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi_taskflow.drafts import Draft, key_name, keyed_task_id
+from fastapi_taskflow.drafts import Draft, key_name, keyed_task_id, read_facts
 from fastapi_taskflow.exceptions import QueueFullError
 from fastapi_taskflow.plans import KIND, Plans
 from fastapi_taskflow.queues import DEFAULT, Lane, lane_tag
@@ -78,7 +78,13 @@ def _of_lane(lane: Lane, new: NewRun) -> NewRun:
 
 async def latest_of_key(store: RunStore, key: str) -> RunSnapshot | None:
     """The latest task with an idempotency key."""
-    found = await store.find(key_name(key))
-    # One of `schedule_once` has its id by the key, and its name by the time.
-    first = keyed_task_id(store.options.namespace, key, 0)
-    return await store.get(found or first, steps=False)
+    named = await store.find(key_name(key))
+    latest = None if named is None else await store.get(named, steps=False)
+    # Those of `schedule_once` are named by their time, but have their ids by the key as well.
+    generation = 0 if latest is None else read_facts(latest.meta).generation + 1
+    while True:
+        task_id = keyed_task_id(store.options.namespace, key, generation)
+        later = await store.get(task_id, steps=False)
+        if later is None:
+            return latest
+        latest, generation = later, generation + 1

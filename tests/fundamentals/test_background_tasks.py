@@ -713,6 +713,44 @@ async def test_a_task_that_waits_for_its_time_is_listed_replaced_and_cancelled(
     assert ran == ["now"]
 
 
+async def test_a_task_that_waits_for_its_time_has_its_idempotency_key(manager: TaskManager) -> None:
+    ran: list[str] = []
+
+    @manager.task()
+    async def charge(name: str) -> None:
+        ran.append(name)
+        if name == "failing":
+            raise ValueError
+
+    async def put_off(name: str, run_key: str, days: int = 1) -> None:
+        when = datetime.now(UTC) + timedelta(days=days)
+        await manager.schedule_once(
+            charge, name, run_at=when, run_key=run_key, idempotency_key="order-1"
+        )
+
+    await put_off("failing", "a")
+    await put_off("never", "b")
+    (waiting,) = await manager.list_scheduled()
+    assert (waiting.run_key, waiting.args) == ("a", ("failing",))
+    first = manager.add_task(charge, "never", idempotency_key="order-1")
+    assert ran == []
+
+    await put_off("failing", "a", days=0)  # another time for the one that waits
+    await until(lambda: manager.queue_stats()[0]["finished"])
+    assert ran == ["failing"]
+    assert manager.store.get(first).status is TaskStatus.CANCELLED
+
+    await put_off("working", "a")
+    await manager.cancel_scheduled("a")
+    second = manager.add_task(charge, "working", idempotency_key="order-1")
+    await ended(manager, second)
+    await put_off("never", "a", days=0)
+
+    assert second == manager.add_task(charge, "never", idempotency_key="order-1")
+    assert await manager.list_scheduled() == []
+    assert ran == ["failing", "working"]
+
+
 async def test_a_task_says_how_far_it_is(manager: TaskManager) -> None:
     @manager.task()
     async def work() -> None:
