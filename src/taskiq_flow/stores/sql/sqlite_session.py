@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
-from types import NoneType
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as pysqlite
@@ -214,42 +211,43 @@ class SqliteSession(Session):
 
 
 def write_rows(connection: sqlite3.Connection, writes: Writes) -> None:
-    """Write rows, those of one shape with one statement.
+    """Write rows, those of one table and kind together.
 
     Raises:
         ConflictError: A row to be inserted is there already.
     """
     try:
         for target, rows in writes.items():
-            for kinds, alike in groupby(rows, _kinds):
-                text, told = _shape_of(target, kinds)
-                connection.executemany(text, map(told, alike))
+            if rows:
+                columns = [*zip(*rows, strict=True)]
+                given = tuple([at for at in _order_of(target) if not _is_empty(columns[at])])
+                told = zip(*[columns[at] for at in given], strict=True)
+                connection.executemany(_text_of(target, given), told)
     except sqlite3.IntegrityError as error:
         raise ConflictError from error
 
 
-def _kinds(row: tuple[Any, ...]) -> tuple[type, ...]:
-    return tuple(map(type, row))
+def _is_empty(column: tuple[Any, ...]) -> bool:
+    """Whether a column is null in all rows; then that is part of the statement's text.
+
+    To be told of a null takes the driver five times as long as a number.
+    """
+    return column[0] is None and column.count(None) == len(column)
+
+
+@cache
+def _order_of(target: Target) -> tuple[int, ...]:
+    """The columns of a target as they come in the text: an update names its keys last."""
+    columns, keys = range(len(target.columns)), len(target.keys)
+    # Early 3.12 warns of numbered marks.
+    return (*columns[keys:], *columns[:keys]) if target.verb is Verb.UPDATE else (*columns,)
 
 
 @lru_cache(maxsize=1024)
-def _shape_of(
-    target: Target, kinds: tuple[type, ...]
-) -> tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]:
-    """The statement that writes one row of a shape, and what it is told of the row.
-
-    Nulls are part of the text: to be told of one takes the driver five times as long as a number.
-    """
-    order = list(range(len(kinds)))
-    if target.verb is Verb.UPDATE:  # names its keys last; early 3.12 warns of numbered marks
-        order = order[len(target.keys) :] + order[: len(target.keys)]
-    given = [at for at in order if kinds[at] is not NoneType]
-    text = _text_of(target, ["NULL" if kind is NoneType else "?" for kind in kinds])
-    return text, itemgetter(*given) if len(given) > 1 else lambda row: (row[given[0]],)
-
-
-def _text_of(target: Target, marks: Sequence[str]) -> str:
+def _text_of(target: Target, given: tuple[int, ...]) -> str:
+    """The statement that writes a row, of which these columns are given, in their order."""
     table, keys, rest = target.table.name, target.keys, target.rest
+    marks = ["?" if at in given else "NULL" for at in range(len(target.columns))]
     told = [f"{name} = {mark}" for name, mark in zip(target.columns, marks, strict=True)]
     found, changes = " AND ".join(told[: len(keys)]), ", ".join(told[len(keys) :])
     if target.verb is Verb.UPDATE:
