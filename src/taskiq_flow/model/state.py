@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -190,11 +190,11 @@ class Effects:
     sleeping: list[tuple[int, int]] = field(default_factory=new_list)
     claim: Claim | None = None
     values: dict[int, bytes] = field(default_factory=new_dict)  # outputs by step
-    items: dict[int, bytes] = field(default_factory=new_dict)  # of the finishing step
+    items: Mapping[int, bytes] | None = None  # of the finishing step
     events: list[tuple[EventType, int | None, int | None, int, str]] = field(
         default_factory=new_list
     )
-    freed: list[Address] = field(default_factory=new_list)  # waited for a limit, of any run
+    freed: Sequence[Address] = ()  # waited for a limit, of any run
     ended: bool = False
     retry_at: float | None = None
     repeated: bool = False

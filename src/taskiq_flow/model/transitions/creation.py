@@ -43,10 +43,9 @@ def create(new: NewRun, now: float, pace: Pace) -> tuple[RunState, Effects]:
         for successor in step.record.successors:
             run.steps[successor].waiting_for -= 1
             run.steps[successor].skipped += value is None
-    opening = [
-        (index, verdict_on(step))
-        for index, step in run.steps.items()
-        if step.waiting_for == 0 and not step.status.is_final
-    ]
-    settle_steps(run, deque[tuple[int, StepStatus | None]](opening), now, pace, effects)
+    opening: deque[tuple[int, StepStatus | None]] = deque()
+    for index, step in run.steps.items():
+        if step.waiting_for == 0 and not step.status.is_final:
+            opening.append((index, verdict_on(step)))
+    settle_steps(run, opening, now, pace, effects)
     return run, effects

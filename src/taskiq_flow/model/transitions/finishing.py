@@ -54,7 +54,7 @@ def finish(
     elif slot.status is SlotStatus.BLOCKED and run.blocked and at in run.blocked:
         run.blocked.remove(at)
     if step.record.limits:
-        effects.freed.extend(limits.leave(step.record.limits, Address(run.run_id, *at)))
+        effects.freed = limits.leave(step.record.limits, Address(run.run_id, *at))
     slot.token = slot.last_token = None
     slot.status, slot.due = SlotStatus.DONE, None
     # A step may have ended while one of its slots ran: another of its items failed for good.

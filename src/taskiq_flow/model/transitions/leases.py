@@ -57,7 +57,7 @@ def release(
     run.running -= 1
     slot.token = slot.last_token = None
     if step.record.limits:
-        effects.freed.extend(limits.leave(step.record.limits, Address(run.run_id, *at)))
+        effects.freed = limits.leave(step.record.limits, Address(run.run_id, *at))
     if run.status.is_final or step.status.is_final:
         slot.status, slot.due = SlotStatus.DONE, None
     elif delay_seconds > 0:

@@ -96,10 +96,10 @@ def _record_items(
 ) -> None:
     index = at[0]
     ended = {item.number for item in outcome.done}
-    for item in outcome.done:
-        effects.items[item.number] = item.value
-        if step.attempts:
-            step.attempts.pop(item.number, None)
+    effects.items = {item.number: item.value for item in outcome.done}
+    if step.attempts:
+        for number in ended:
+            step.attempts.pop(number, None)
     step.left -= len(ended)
     step.failed += outcome.errors
     run.failures += outcome.errors

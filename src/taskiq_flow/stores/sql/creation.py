@@ -71,9 +71,13 @@ def create(
     ready = run.apply(effects)
     for key, value in new.inputs.items():
         run.put_value(key, value)
-    steps = {index: _changes(run, step) for index, step in state.steps.items()}
+    steps: dict[int, Row] = {}
     for index, step in state.steps.items():
-        writes[STEPS].append((rid, index, *from_record(step.record), *steps[index]))
+        changes = steps[index] = _changes(run, step)
+        writes[STEPS].append((rid, index, *from_record(step.record), *changes))
+        if step.record.successors:
+            near = _near(step.record, state.steps)
+            writes[NEAR] += [(rid, index, other) for other in near]
         run.put_sequence(index, step)
     slots: dict[At, Row | None] = {}
     for at, slot in state.slots.items():
@@ -121,10 +125,6 @@ def _add_run(run: LoadedRun, new: NewRun) -> None:
     writes[PLANS].append((rid, new.plan))
     for tag in dict.fromkeys(new.tags):
         writes[TAGS].append((rid, tag, here, state.created_at))
-    for index, step in state.steps.items():
-        if step.record.successors:
-            near = _near(step.record, state.steps)
-            writes[NEAR] += [(rid, index, other) for other in near]
 
 
 def _changes(run: LoadedRun, step: StepState) -> Row:

@@ -54,6 +54,7 @@ KEPT_BYTES: Final = 4096
 
 _CHANGES_AT: Final = statements.STEP_WIDTH - len(STEP_CHANGES)
 _RUN_FIXED: Final = len(RUN_LOADED) - len(RUN_CHANGES)
+_COUNTERS_AT: Final = len(RUN_CHANGES) - len(RUN_COUNTERS)
 _RETRYING, _ITEMS_KEY = STEP_CHANGES.index("retrying"), STEP_CHANGES.index("items_key")
 _SLOT_STATUS, _SLOT_TURN = SLOT_CHANGES.index("status"), SLOT_CHANGES.index("turn")
 
@@ -265,20 +266,20 @@ class LoadedRun(RunWriter):
 
     def save(self) -> None:
         """Have written what has changed."""
-        for index, step in [*self.state.steps.items()]:
+        state = self.state
+        for index, step in [*state.steps.items()]:
             self._save_step(index, step)
-        for at, slot in self.state.slots.items():
+        for at, slot in state.slots.items():
             self._save_slot(at, slot)
-        for name, payload in self.state.inbox.items():
+        for name, payload in state.inbox.items():
             self.session.writes[INBOX].append((self.rid, name, payload))
         if self._limits is not None:
             self._limits.save()
         self._save_run()
-        if type(self.state.steps) is not dict:
+        if type(state.steps) is not dict:
             # What was not here is not looked at any more; and a state that can fetch it would lie
             # in a circle with what it fetches with, for the collector to find.
-            self.state.steps, self.state.slots = dict(self.state.steps), dict(self.state.slots)
-            self.state.inbox = {}
+            state.steps, state.slots, state.inbox = dict(state.steps), dict(state.slots), {}
         self._leave()
 
     def _leave(self) -> None:
@@ -309,12 +310,11 @@ class LoadedRun(RunWriter):
 
     def _save_run(self) -> None:
         changes = from_run(self.state, self.seq, self.turn)
-        counters = len(RUN_CHANGES) - len(RUN_COUNTERS)
         # The other columns are indexed, and SQLite moves what it is told to write.
-        if changes[:counters] != self.was[:counters]:
+        if changes[:_COUNTERS_AT] != self.was[:_COUNTERS_AT]:
             self.session.writes[RUN_ALL].append((self.rid, *changes))
         elif changes != self.was:
-            self.session.writes[RUN_SOME].append((self.rid, *changes[counters:]))
+            self.session.writes[RUN_SOME].append((self.rid, *changes[_COUNTERS_AT:]))
         self.was = changes
 
     def _save_step(self, index: int, step: StepState) -> None:

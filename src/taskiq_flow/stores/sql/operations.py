@@ -34,6 +34,9 @@ from taskiq_flow.stores.sql.writer import ITEMS
 
 Rule: TypeAlias = Callable[[LoadedRun], Effects | None]
 
+OPENING: Final = (Done, DoneSequence, Failed)
+"""Outcomes that may open other steps; not a union, which would be made again for each look."""
+
 LEASES: Final = Target(Verb.UPDATE, schema.slot, ("rid", "step", "slot", "token"), ("due",))
 """Only while the token still holds the slot: leases are renewed without a lock on their run."""
 
@@ -113,7 +116,7 @@ def finish(
     run = open_run(session, address.run_id, at)
     if run is None:
         return _NOT_RECORDED
-    run.load_place(*at, near=isinstance(outcome, Done | DoneSequence | Failed))
+    run.load_place(*at, near=isinstance(outcome, OPENING))
     items = stored_items(outcome, address.step)
     if items is not None:
         (count,) = session.row(statements.ITEM_COUNT, rid=run.rid, key=items[0]) or (0,)

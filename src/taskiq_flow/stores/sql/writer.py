@@ -62,10 +62,11 @@ class RunWriter:
         for key, body in effects.values.items():
             self.put_value(key, body)
         if effects.events:
-            self.seq += len(effects.events)
             session, count = self.session, len(effects.events)
-            row = (session.namespace, self.rid, self.seq, count, session.now)
-            session.writes[EVENTS].append((*row, from_events(*effects.events)))
+            self.seq += count
+            body = from_events(*effects.events)
+            row = (session.namespace, self.rid, self.seq, count, session.now, body)
+            session.writes[EVENTS].append(row)
         if effects.ended:
             self._end()
         return self.ready(effects)
