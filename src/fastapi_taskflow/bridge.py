@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.stores.base import RunStore
-from taskiq_flow.stores.memory import MemoryRunStore
 
 T = TypeVar("T")
 
@@ -21,12 +20,13 @@ WAIT_SECONDS = 10.0
 class Bridge:
     """A run store for this thread and for others, opened when it is first asked.
 
-    A store in memory answers at once, in the caller's thread. Others are asked by a thread with an
-    event loop and connections of its own, which starts with the first question.
+    One that can answers at once, in the caller's thread. Others are asked by a thread with an event
+    loop and connections of its own, which starts with the first question.
     """
 
     def __init__(self, store: RunStore) -> None:
         self.store = store
+        self._at_once = store.at_once()
         self._mine: RunStore | None = None
         self._of_parent: RunStore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,8 +47,8 @@ class Bridge:
         Raises:
             StoreUnavailableError: The store does not answer in time.
         """
-        if isinstance(self.store, MemoryRunStore):
-            return _at_once(work(self.store))
+        if self._at_once is not None:
+            return _answer(work(self._at_once))
         loop = self._running_loop()
         future = asyncio.run_coroutine_threadsafe(self._do(work), loop)
         try:
@@ -65,7 +65,7 @@ class Bridge:
 
     async def opened(self) -> RunStore:
         """The store for the running event loop."""
-        if isinstance(self.store, MemoryRunStore):
+        if self.store.never_waits:
             return self.store
         loop = asyncio.get_running_loop()
         if self._of_loop is not None and self._of_loop[0] is loop:
@@ -89,6 +89,8 @@ class Bridge:
     async def close(self) -> None:
         """End the thread; the next question starts another one."""
         self._leave_closed_loops()
+        if self._at_once is not None and self._at_once is not self.store:
+            await asyncio.to_thread(_answer, self._at_once.close())  # it may wait for the file
         with self._lock:
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
@@ -150,12 +152,12 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits; a store in memory has only such."""
+def _answer(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine of a store that never waits."""
     try:
         work.send(None)
     except StopIteration as end:
         return end.value
     finally:
         work.close()
-    raise RuntimeError("a store in memory waited for something")
+    raise RuntimeError("a store that never waits has waited for something")

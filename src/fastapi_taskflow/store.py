@@ -130,10 +130,10 @@ class TaskStore:
         if not full:
             return TaskPage(tuple(record_of(run) for run in found), cursor)
         loading = [self._load(store, run.run_id) for run in found]
-        # A store in memory answers at once, also where there is no event loop.
-        loaded = (
-            await asyncio.gather(*loading) if store.shared else [await each for each in loading]
-        )
+        if store.never_waits:  # perhaps there is no event loop
+            loaded = [await each for each in loading]
+        else:
+            loaded = await asyncio.gather(*loading)
         return TaskPage(tuple(record for record in loaded if record is not None), cursor)
 
 

@@ -27,8 +27,8 @@ from taskiq_flow.model.records import (
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.sql import SqlRunStore, statements
 from taskiq_flow.stores.sql.session import Mode, Session
+from taskiq_flow.stores.sql.sqlite_file import SqliteFile
 from taskiq_flow.stores.sql.sqlite_session import SqliteSession
-from taskiq_flow.stores.sql.sqlite_thread import SqliteThread
 from taskiq_flow.stores.sql.writer import VALUES
 from taskiq_flow.testing import StoreBench, step
 
@@ -56,13 +56,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count("rows", "queries")
     count("next_rid", "numbers")
-    transact = SqliteThread._transact
+    transact = SqliteFile._transact
 
     def counting(*args: Any) -> None:
         counted["transactions"] += 1
         transact(*args)
 
-    monkeypatch.setattr(SqliteThread, "_transact", counting)
+    monkeypatch.setattr(SqliteFile, "_transact", counting)
     return counted
 
 

@@ -108,6 +108,9 @@ class RunStore(ABC):
     shared: bool
     """Whether other processes can see the same runs."""
 
+    never_waits: bool = False
+    """Whether its coroutines run through without an event loop, and in any thread."""
+
     forgets: bool = True
     """Whether ended runs go by themselves when their time has come; else workers `purge` them."""
 
@@ -136,6 +139,10 @@ class RunStore(ABC):
 
         It has the same runs, or those of another namespace.
         """
+
+    def at_once(self) -> RunStore | None:
+        """A store in the same place that never waits, to be closed after use; None if it cannot."""
+        return self if self.never_waits else None
 
     # -- the life of a run
 

@@ -37,6 +37,7 @@ class MemoryReads(RunStore):
     """Runs in this process as they are read; `MemoryRunStore` changes them."""
 
     shared = False
+    never_waits = True
 
     def __init__(
         self,

@@ -36,6 +36,9 @@ from taskiq_flow.stores.sql.rows import (
 from taskiq_flow.stores.sql.session import ConflictError, Mode, Row, Session, Target, Verb
 from taskiq_flow.stores.sql.writer import DEADLINE, ITEMS
 
+TRIES: Final = 5
+"""How often a run is tried whose obstacle was gone each time that it was looked for."""
+
 RUNS: Final = Target(Verb.INSERT, schema.run, ("rid",), RUN_CREATED)
 STEPS: Final = Target(Verb.INSERT, schema.step, ("rid", "idx"), (*STEP_FIXED, *STEP_CHANGES))
 NEAR: Final = Target(Verb.INSERT, schema.near, ("rid", "src", "dst"))

@@ -48,6 +48,10 @@ class Gate(ABC):
     def leave(self) -> None:  # noqa: B027 - connections end with their event loop
         """Give up what outlives an event loop that is closed; called in another one."""
 
+    def at_once(self) -> Gate | None:
+        """One that runs operations in the thread of whoever asks, and never waits for a loop."""
+        return None
+
     @abstractmethod
     def twin(self) -> Gate:
         """Another way into the same database, for another event loop."""

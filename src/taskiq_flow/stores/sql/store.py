@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.model.records import (
@@ -49,8 +49,8 @@ from taskiq_flow.stores.sql.operations import NOTHING, Rule, Told
 from taskiq_flow.stores.sql.session import ConflictError, Mode, ResultT, Session
 from taskiq_flow.stores.sql.writer import SETTLING
 
-CREATE_TRIES: Final = 5
-"""How often a run is tried whose obstacle was gone each time that it was looked for."""
+if TYPE_CHECKING:
+    from sqlalchemy.sql import ClauseElement
 
 PURGED_TOGETHER: Final = 100
 """Runs that are removed in one transaction, so that nobody waits long for it."""
@@ -120,6 +120,13 @@ class SqlRunStore(RunStore):
             other._common, other._gate = self._common, self._gate.twin()
         return other
 
+    def at_once(self) -> SqlRunStore | None:
+        found, gate = None, self._gate.at_once()
+        if gate is not None:
+            found = self.twin()
+            found._gate, found.never_waits = gate, True
+        return found
+
     async def migrate(self) -> tuple[str, ...]:
         """Bring an older store up to this version's format; return the formats passed.
 
@@ -138,10 +145,9 @@ class SqlRunStore(RunStore):
             self._common.delays.learn(await self._do(_delays, Mode.READ))
         pace = self._common.delays.pace_of(new.queue)
         create = partial(creation.create, new=new, items=kept, pace=pace)
-        for _ in range(CREATE_TRIES):
+        for _ in range(creation.TRIES):
             try:
-                mode = creation.mode_of(new, kept)
-                ready, run = await self._do(create, mode, new.run_id)
+                ready, run = await self._do(create, creation.mode_of(new, kept), new.run_id)
             except ConflictError:
                 known = await self._do(lambda s: creation.explain(s, new), Mode.READ)
                 if known is not None:
@@ -199,10 +205,7 @@ class SqlRunStore(RunStore):
         )
 
     async def settle(self, run_id: str, kind: WakeKind) -> None:
-        step = SETTLING[kind]
-        await self._do(
-            lambda s: s.execute(statements.SETTLE, run_id=run_id, kind=step), Mode.STATEMENT
-        )
+        await self._execute(statements.SETTLE, run_id=run_id, kind=SETTLING[kind])
 
     async def cancel(self, run_id: str, reason: str) -> bool:
         return await self._apply(run_id, operations.cancel(reason)) is not None
@@ -292,9 +295,8 @@ class SqlRunStore(RunStore):
         until = time.monotonic() + wait_seconds
         pause = FEED_PAUSE_SECONDS
         while True:
-            fresh, after = await self._do(
-                lambda s, after=after: reading.feed(s, after, limit), Mode.READ
-            )
+            look = partial(reading.feed, after=after, limit=limit)
+            fresh, after = await self._do(look, Mode.READ)
             left = until - time.monotonic()
             if fresh or left <= 0:
                 return fresh, after
@@ -304,10 +306,7 @@ class SqlRunStore(RunStore):
     # -- notes that steps leave while they run
 
     async def note_progress(self, run_id: str, step: int, progress: bytes) -> None:
-        await self._do(
-            lambda s: s.execute(statements.NOTE_PROGRESS, run_id=run_id, index=step, body=progress),
-            Mode.STATEMENT,
-        )
+        await self._execute(statements.NOTE_PROGRESS, run_id=run_id, index=step, body=progress)
 
     async def append_log(self, run_id: str, lines: Sequence[bytes]) -> None:
         if lines:
@@ -333,9 +332,7 @@ class SqlRunStore(RunStore):
         await self._do(lambda s: reading.announce(s, worker, ttl_seconds), Mode.WRITE)
 
     async def withdraw(self, worker_id: str) -> None:
-        await self._do(
-            lambda s: s.execute(statements.WITHDRAW, worker_id=worker_id), Mode.STATEMENT
-        )
+        await self._execute(statements.WITHDRAW, worker_id=worker_id)
 
     async def workers(self) -> list[WorkerRecord]:
         return await self._do(reading.workers, Mode.READ)
@@ -361,6 +358,9 @@ class SqlRunStore(RunStore):
         await self.open()
         return await self._gate.run(work, mode, about)
 
+    async def _execute(self, statement: ClauseElement, **values: Any) -> None:
+        await self._do(lambda s: s.execute(statement, **values), Mode.STATEMENT)
+
     async def _change(
         self, work: Callable[[Session], tuple[ResultT, Told]], about: str | None = None
     ) -> tuple[ResultT, tuple[Ready, ...]]:
@@ -376,7 +376,8 @@ class SqlRunStore(RunStore):
             queue, seconds = told.delay
             worth_telling = self._common.delays.observe(queue, seconds)
             if worth_telling is not None:
-                await self._tell_delay(queue, worth_telling)
+                row = (self.options.namespace, queue, worth_telling)
+                await self._do(lambda s: s.writes[DELAYS].append(row), Mode.STATEMENT)
         ready: tuple[Ready, ...] = ()
         for address in told.freed:
             # Not in the same transaction: it holds another run. Should this be lost, the slot
@@ -389,10 +390,6 @@ class SqlRunStore(RunStore):
         change = partial(operations.change, run_id=run_id, rule=rule)
         ready, freed = await self._change(change, run_id)
         return None if ready is None else ready + freed
-
-    async def _tell_delay(self, queue: str, seconds: float) -> None:
-        row = (self.options.namespace, queue, seconds)
-        await self._do(lambda s: s.writes[DELAYS].append(row), Mode.STATEMENT)
 
     def _announce_end(self, run_id: str, status: RunStatus) -> None:
         for listener in self._common.listeners:
