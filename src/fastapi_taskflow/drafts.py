@@ -143,6 +143,8 @@ class Draft:
         tags = [f"{name}={value}" for name, value in facts.tags.items()]
         if facts.run_key is not None:
             tags.append(ONCE_TAG)
+            if facts.key is not None:
+                tags.append(key_name(facts.key))  # its name is that of its time
         return NewRun(
             run_id=self.task_id,
             namespace=namespace,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi_taskflow.drafts import Draft, key_name, keyed_task_id, read_facts
+from fastapi_taskflow.drafts import Draft, key_name, read_facts
 from fastapi_taskflow.exceptions import QueueFullError
 from fastapi_taskflow.plans import KIND, Plans
 from fastapi_taskflow.queues import DEFAULT, Lane, lane_tag
 from fastapi_taskflow.records import REJECTED
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError
-from taskiq_flow.model.records import NewRun, Ready, RunSnapshot, StepKind
+from taskiq_flow.model.records import NewRun, Ready, RunFilter, RunSnapshot, StepKind
 from taskiq_flow.plan import Plan, PlanStep, Source
 from taskiq_flow.stores.base import RunStore
 
@@ -80,11 +80,7 @@ async def latest_of_key(store: RunStore, key: str) -> RunSnapshot | None:
     """The latest task with an idempotency key."""
     named = await store.find(key_name(key))
     latest = None if named is None else await store.get(named, steps=False)
-    # Those of `schedule_once` are named by their time, but have their ids by the key as well.
-    generation = 0 if latest is None else read_facts(latest.meta).generation + 1
-    while True:
-        task_id = keyed_task_id(store.options.namespace, key, generation)
-        later = await store.get(task_id, steps=False)
-        if later is None:
-            return latest
-        latest, generation = later, generation + 1
+    # Those of `schedule_once` are named by their time.
+    tagged = (await store.list_runs(RunFilter(tag=key_name(key)), limit=1)).runs
+    found = [*tagged] if latest is None else [latest, *tagged]
+    return max(found, key=lambda run: read_facts(run.meta).generation, default=None)

@@ -751,6 +751,34 @@ async def test_a_task_that_waits_for_its_time_has_its_idempotency_key(manager: T
     assert ran == ["failing", "working"]
 
 
+async def test_a_task_that_waited_for_its_time_keeps_its_key_when_older_ones_are_forgotten(
+    manager: TaskManager,
+) -> None:
+    ran: list[str] = []
+
+    @manager.task()
+    async def charge(name: str) -> None:
+        ran.append(name)
+        if name == "failing":
+            raise ValueError
+
+    async def run_now(name: str) -> None:
+        await manager.schedule_once(
+            charge, name, run_at=datetime.now(UTC), run_key=name, idempotency_key="order-1"
+        )
+
+    first = manager.add_task(charge, "failing", idempotency_key="order-1")
+    await ended(manager, first)
+    await run_now("working")
+    await until(lambda: manager.queue_stats()[0]["finished"] == 2)
+    await manager.run_store.delete(first)
+
+    await run_now("never")
+    manager.add_task(charge, "never", idempotency_key="order-1")
+    assert ran == ["failing", "working"]
+    assert len((await manager.store.alist()).tasks) == 1
+
+
 async def test_a_task_says_how_far_it_is(manager: TaskManager) -> None:
     @manager.task()
     async def work() -> None:

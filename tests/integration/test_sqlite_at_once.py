@@ -167,6 +167,44 @@ async def test_what_was_given_up_is_not_done_later(
     assert await bench.store.get(draft.run_id) is None
 
 
+async def test_what_somebody_else_is_doing_right_now_is_waited_for(
+    bench: StoreBench, bridge: Bridge, pool: ThreadPoolExecutor
+) -> None:
+    """Told that nothing had been stored, its caller would do it twice."""
+    draft = bench.draft(step("a"))
+    assert isinstance(bench.store, SqlRunStore)
+
+    async with Busy(bench.store) as busy:
+        slow = asyncio.ensure_future(
+            bench.store._do(lambda _: threading.Event().wait(1.5), Mode.READ)
+        )
+        await turns()
+        asking = pool.submit(bridge.ask, lambda store: store.create(draft.new))
+        waiting: Any = bench.store._gate
+        while not waiting._thread._jobs:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        busy.let_go()
+        (ready,) = await asyncio.wrap_future(asking)
+    await slow
+
+    assert ready.address.run_id == draft.run_id
+
+
+async def test_an_operation_that_is_broken_off_leaves_the_thread_to_the_others(
+    bench: StoreBench,
+) -> None:
+    def broken(_session: Session) -> None:
+        raise asyncio.CancelledError
+
+    run = await bench.create(step("a"))
+    assert isinstance(bench.store, SqlRunStore)
+    with pytest.raises(RuntimeError, match="ended in CancelledError"):
+        await bench.store._do(broken, Mode.WRITE)
+
+    async with asyncio.timeout(20):
+        assert await run.status() is RunStatus.PENDING
+
+
 async def test_a_file_that_others_keep_locked_is_unavailable_and_answers_afterwards(
     bench: StoreBench, bridge: Bridge, path: Path
 ) -> None:
@@ -319,6 +357,65 @@ async def test_a_forked_process_asks_by_itself_whoever_was_at_it(
     found = bridge.ask(lambda store: store.get(run.run_id))
     assert found is not None
     assert found.status is RunStatus.CANCELLED
+
+
+@needs_fork
+async def test_what_a_forked_process_writes_is_there_when_its_parent_has_closed_the_file(
+    bench: StoreBench, path: Path
+) -> None:
+    asked = Bridge(SqlRunStore(f"sqlite:///{path}.forked"))
+    asked.ask(lambda store: store.get("nobody"))
+    first, second = bench.draft(step("a")), bench.draft(step("a"))
+    has_opened, may_write = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            asked.ask(lambda store: store.create(first.new))
+            os.write(has_opened[1], b".")
+            os.read(may_write[0], 1)
+            asked.ask(lambda store: store.create(second.new))
+            os._exit(0)
+        finally:
+            os._exit(9)
+    await asyncio.to_thread(os.read, has_opened[0], 1)
+    await asked.close()
+    os.write(may_write[1], b".")
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    for draft in (first, second):
+        assert asked.ask(lambda store, draft=draft: store.get(draft.run_id)) is not None
+    await asked.close()
+
+
+@needs_fork
+async def test_a_process_may_fork_while_its_threads_write(
+    bench: StoreBench, bridge: Bridge, pool: ThreadPoolExecutor
+) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            bridge.ask(lambda store: store.create(bench.draft(step("a")).new))
+
+    writing = [pool.submit(write) for _ in range(2)]
+    ended: list[int] = []
+    for _ in range(8):
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            try:
+                bridge.ask(lambda store: store.create(bench.draft(step("a")).new))
+                os._exit(0)
+            finally:
+                os._exit(9)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        ended.append(os.waitstatus_to_exitcode(status))
+    stop.set()
+    for each in writing:
+        await asyncio.wrap_future(each)
+
+    assert ended == [0] * 8
 
 
 async def test_who_waits_while_others_close_is_answered(

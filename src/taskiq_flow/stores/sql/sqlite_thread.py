@@ -7,8 +7,9 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import defaultdict, deque
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakSet
 
@@ -20,6 +21,9 @@ logger = logging.getLogger("taskiq_flow.stores")
 
 MOST_AT_ONCE: Final = 200
 """Operations that share a transaction at the most, so that the first one is not kept waiting."""
+
+LOOK_SECONDS: Final = 0.02
+"""How soon a caller sees that whoever has the connection has done its operation as well."""
 
 _INTERRUPTED: Final = "this thread is in the middle of a transaction, where it was interrupted"
 _LATER: Final = "let a handler of signals or of log lines leave that to another thread, or to later"
@@ -46,9 +50,25 @@ class SqliteThread:
         self._turn = threading.RLock()
         """Held by who takes jobs and uses the connection, so that all is done in order."""
         self._holder: int | None = None
+        self._forking: int | None = None
         self._users: set[object] = set()
         self._jobs: deque[list[Job]] = deque()
         self._bell: queue.SimpleQueue[bool] | None = None
+
+    def hold_for_fork(self) -> None:
+        """Close the file, and let nobody open it before the process has been forked.
+
+        What SQLite knows of the locks of a process would be wrong in the child.
+        """
+        if self._holder != threading.get_ident() and self._turn.acquire(timeout=self._patience):
+            self._forking = threading.get_ident()
+            self._file.close()
+
+    def go_on_after_fork(self) -> None:
+        """Go on in the parent; the next operation opens the file again."""
+        if self._forking == threading.get_ident():
+            self._forking = None
+            self._turn.release()
 
     def begin_in_child(self) -> None:
         """Begin anew: this process was forked, and threads and locks are its parent's."""
@@ -65,20 +85,27 @@ class SqliteThread:
         """Do this one in the caller's thread, after what waits already.
 
         Raises:
-            StoreUnavailableError: Others have the connection for too long; it is not done then,
-                unless they are at it right now.
+            StoreUnavailableError: Others have the connection for too long; it is not done then.
         """
         if self._holder == threading.get_ident():
             raise StoreUnavailableError(self._shown_url, _INTERRUPTED, _LATER)
         with self._lock:
             self._add([job])
         try:
-            if not self._do_in_turn(job, self._patience):
-                raise StoreUnavailableError(self._shown_url, f"no answer for {self._patience:g} s")
+            while not self._do_in_turn(job, self._patience):
+                if self._withdraw(job):  # else somebody is at it right now, and will soon be done
+                    why = f"no answer for {self._patience:g} s"
+                    raise StoreUnavailableError(self._shown_url, why)
         except BaseException:
-            with suppress(ValueError):  # somebody else is at it
-                self._jobs.remove([job])
+            self._withdraw(job)
             raise
+
+    def _withdraw(self, job: Job) -> bool:
+        with self._lock:
+            waits = [job] in self._jobs
+            if waits:
+                self._jobs.remove([job])
+            return waits
 
     def leave(self, user: object) -> None:
         """Use it no more; whoever has the connection now is not waited for."""
@@ -103,51 +130,62 @@ class SqliteThread:
         self._bell.put(True)
 
     def _do_in_turn(self, job: Job, patience_seconds: float) -> bool:
-        """Do it when the connection is free; False when that takes too long."""
+        """Do it when the connection is free, unless it is done before; False if it takes long."""
         if self._holder == threading.get_ident():
             return False
-        try:
-            is_our_turn = self._turn.acquire(timeout=patience_seconds)
-            while is_our_turn and not job.is_done:
-                self._do_next()
-        finally:
-            try:  # noqa: SIM105 - a signal may raise after any call, also of `suppress`
-                self._turn.release()
-            except RuntimeError:
-                pass  # it was not ours
-        return is_our_turn
+        until = time.monotonic() + patience_seconds
+        while not job.is_done:
+            left = max(0.0, until - time.monotonic())
+            try:
+                is_our_turn = self._turn.acquire(timeout=min(left, LOOK_SECONDS))
+                while is_our_turn and not job.is_done:
+                    self._do_next(self._give_back)
+            finally:
+                try:  # noqa: SIM105 - a signal may raise after any call, also of `suppress`
+                    self._turn.release()
+                except RuntimeError:
+                    pass  # it was not ours
+            if not left:
+                break
+        return job.is_done
 
     # -- in the thread
 
     def _serve(self, bell: queue.SimpleQueue[bool]) -> None:
         while bell.get():
             while self._jobs:
-                with self._turn:
-                    self._do_next()
+                try:
+                    with self._turn:
+                        self._do_next(_fail)
+                except BaseException:
+                    # Whoever asks later must find this thread alive.
+                    logger.exception("Operations on %s were broken off", self._shown_url)
 
     # -- by whoever has the turn
 
-    def _do_next(self) -> None:
+    def _do_next(self, on_break: Callable[[list[Job], BaseException], None]) -> None:
         """Do what waits, as much as goes into one transaction."""
         self._holder = threading.get_ident()
         batch: list[Job] = []
         try:
-            while self._jobs and len(batch) < MOST_AT_ONCE:
-                batch += self._jobs[0]
-                self._jobs.popleft()  # not before: a signal may raise after any call
+            with self._lock:
+                while self._jobs and len(batch) < MOST_AT_ONCE:
+                    batch += [job for job in self._jobs[0] if not job.is_done]
+                    self._jobs.popleft()  # not before: a signal may raise after any call
             todo = [job for job in batch if job.work is not None]
             if todo:
                 self._file.do(todo)
             if len(todo) < len(batch):
                 self._let_leave([job.user for job in batch if job.work is None])
             _deliver(batch)
-        except BaseException:  # a signal, in the thread of a caller: the others go on without it
-            self._give_back(batch)
+        except BaseException as error:
+            on_break(batch, error)
             raise
         finally:
             self._holder = None
 
-    def _give_back(self, batch: list[Job]) -> None:
+    def _give_back(self, batch: list[Job], _error: BaseException) -> None:
+        """A signal came, in the thread of a caller: the others go on without it."""
         with self._lock:
             self._jobs.extendleft([job] for job in reversed(batch) if not job.is_done)
             if self._bell is not None:
@@ -162,6 +200,12 @@ class SqliteThread:
                 if self._bell is not None:
                     self._bell.put(False)
                     self._bell = None
+
+
+def _fail(batch: list[Job], error: BaseException) -> None:
+    for job in batch:
+        job.error = job.error or RuntimeError(f"an operation ended in {error!r}")
+    _deliver(batch)
 
 
 def _deliver(batch: list[Job]) -> None:
@@ -192,9 +236,16 @@ def _settle(jobs: list[Job]) -> None:
 _threads: Final[WeakSet[SqliteThread]] = WeakSet()
 
 
-def _begin_in_child() -> None:
-    for thread in _threads:
-        thread.begin_in_child()
+def _for_all(do: Callable[[SqliteThread], None]) -> Callable[[], None]:
+    def do_it() -> None:
+        for thread in tuple(_threads):
+            do(thread)
+
+    return do_it
 
 
-os.register_at_fork(after_in_child=_begin_in_child)
+os.register_at_fork(
+    before=_for_all(SqliteThread.hold_for_fork),
+    after_in_parent=_for_all(SqliteThread.go_on_after_fork),
+    after_in_child=_for_all(SqliteThread.begin_in_child),
+)
