@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -715,18 +715,7 @@ async def test_a_task_that_waits_for_its_time_is_listed_replaced_and_cancelled(
 
 async def test_a_task_that_waits_for_its_time_has_its_idempotency_key(manager: TaskManager) -> None:
     ran: list[str] = []
-
-    @manager.task()
-    async def charge(name: str) -> None:
-        ran.append(name)
-        if name == "failing":
-            raise ValueError
-
-    async def put_off(name: str, run_key: str, days: int = 1) -> None:
-        when = datetime.now(UTC) + timedelta(days=days)
-        await manager.schedule_once(
-            charge, name, run_at=when, run_key=run_key, idempotency_key="order-1"
-        )
+    charge, put_off = charging(manager, ran)
 
     await put_off("failing", "a")
     await put_off("never", "b")
@@ -755,6 +744,24 @@ async def test_a_task_that_waited_for_its_time_keeps_its_key_when_older_ones_are
     manager: TaskManager,
 ) -> None:
     ran: list[str] = []
+    charge, put_off = charging(manager, ran)
+
+    first = manager.add_task(charge, "failing", idempotency_key="order-1")
+    await ended(manager, first)
+    await put_off("working", "a", days=0)
+    await until(lambda: manager.queue_stats()[0]["finished"] == 2)
+    await manager.run_store.delete(first)
+
+    await put_off("never", "b", days=0)
+    manager.add_task(charge, "never", idempotency_key="order-1")
+    assert ran == ["failing", "working"]
+    assert len((await manager.store.alist()).tasks) == 1
+
+
+def charging(
+    manager: TaskManager, ran: list[str]
+) -> tuple[Callable[[str], Awaitable[None]], Callable[..., Awaitable[None]]]:
+    """A task, and what puts it off by days, under a run key and one idempotency key."""
 
     @manager.task()
     async def charge(name: str) -> None:
@@ -762,21 +769,13 @@ async def test_a_task_that_waited_for_its_time_keeps_its_key_when_older_ones_are
         if name == "failing":
             raise ValueError
 
-    async def run_now(name: str) -> None:
+    async def put_off(name: str, run_key: str, days: int = 1) -> None:
+        when = datetime.now(UTC) + timedelta(days=days)
         await manager.schedule_once(
-            charge, name, run_at=datetime.now(UTC), run_key=name, idempotency_key="order-1"
+            charge, name, run_at=when, run_key=run_key, idempotency_key="order-1"
         )
 
-    first = manager.add_task(charge, "failing", idempotency_key="order-1")
-    await ended(manager, first)
-    await run_now("working")
-    await until(lambda: manager.queue_stats()[0]["finished"] == 2)
-    await manager.run_store.delete(first)
-
-    await run_now("never")
-    manager.add_task(charge, "never", idempotency_key="order-1")
-    assert ran == ["failing", "working"]
-    assert len((await manager.store.alist()).tasks) == 1
+    return charge, put_off
 
 
 async def test_a_task_says_how_far_it_is(manager: TaskManager) -> None:

@@ -7,6 +7,7 @@ import pickle
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -236,6 +237,32 @@ async def test_what_a_step_logs_is_kept_with_its_run(
     assert (said.funcName, said.step, said.run_id) == ("talk", "talk", task.task_id)  # type: ignore[attr-defined]
 
 
+async def test_lines_are_kept_with_the_run_alone_from_all_threads_of_a_step(
+    broker: InMemoryBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    @broker.task
+    def talk(value: int, context: PipelineContext) -> int:
+        together = threading.Barrier(8)
+
+        def say(number: int) -> None:
+            together.wait(20)
+            context.keep_line(logging.INFO, f"line {number}")
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(say, range(8)))
+        return value
+
+    with caplog.at_level(logging.DEBUG):
+        task = await Pipeline(broker, talk).kiq(7)
+        await task.wait_result(timeout=60)
+
+    lines = await task.get_log()
+    assert {(line.level, line.message, line.attempt) for line in lines} == {
+        ("INFO", f"line {number}", 1) for number in range(8)
+    }
+    assert "line 0" not in caplog.text
+
+
 async def test_a_step_that_logs_too_much_loses_lines_and_not_its_time(
     broker: InMemoryBroker,
 ) -> None:
@@ -321,6 +348,7 @@ async def test_a_view_that_left_its_process_knows_what_can_be_known_there() -> N
     assert (view.broker, view.cancelled) == (None, False)
     view.progress(1)
     view.logger.info("said where it is")
+    view.keep_line(logging.INFO, "kept nowhere")
     with pytest.raises(ContextUseError, match="process pool; take them as parameters"):
         await view.get_result("keep")
 

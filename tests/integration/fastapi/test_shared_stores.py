@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,40 @@ async def test_a_key_runs_once_among_all_instances(instances: list[TaskManager])
 
     assert len(set(ids)) == 1
     assert ran == ["keyed"]
+
+
+async def test_a_key_of_a_task_that_waits_for_its_time_counts_on_all_instances(
+    instances: list[TaskManager],
+) -> None:
+    ran.clear()
+    may_go_on.append(True)
+
+    async def put_off(name: str, days: int) -> None:
+        when = datetime.now(UTC) + timedelta(days=days)
+        await asyncio.gather(
+            *(
+                each.schedule_once(
+                    work, name, run_at=when, run_key=f"{name} {number}", idempotency_key="order 1"
+                )
+                for number, each in enumerate(instances)
+            )
+        )
+
+    await put_off("tomorrow", 1)
+    (waiting,) = await instances[0].list_scheduled()
+    ids = {
+        await asyncio.to_thread(each.add_task, work, "never", idempotency_key="order 1")
+        for each in instances
+    }
+    assert len(ids) == 1
+    assert await instances[1].cancel_scheduled(waiting.run_key)
+    await put_off("now", 0)
+    while not ran:  # noqa: ASYNC110 - of no event loop, as every test has its own
+        await asyncio.sleep(0.01)
+    last = await asyncio.to_thread(instances[0].add_task, work, "never", idempotency_key="order 1")
+    assert await instances[0].wait([last], 30)
+
+    assert ran == ["now"]
 
 
 async def test_an_instance_sees_cancels_and_retries_the_tasks_of_another(
