@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -19,7 +20,9 @@ from taskiq_flow.exceptions import DuplicatePipelineError, StoreUnavailableError
 from taskiq_flow.model.records import RunFilter, RunStatus
 from taskiq_flow.stores.base import RunStore
 from taskiq_flow.stores.sql import SqlRunStore, statements
+from taskiq_flow.stores.sql.kept import KeptRuns
 from taskiq_flow.stores.sql.session import Mode, Session
+from taskiq_flow.stores.sql.sqlite_file import Job
 from taskiq_flow.testing import StoreBench, step
 from taskiq_flow.testing.store_bench import Draft
 
@@ -86,6 +89,12 @@ def do(bridge: Bridge, work: Callable[[Session], Any]) -> Any:
         return await store._do(work, Mode.WRITE)
 
     return bridge.ask(ask)
+
+
+def the_thread(bench: StoreBench) -> Any:
+    assert isinstance(bench.store, SqlRunStore)
+    gate: Any = bench.store._gate
+    return gate._thread
 
 
 async def turns() -> None:
@@ -180,8 +189,7 @@ async def test_what_somebody_else_is_doing_right_now_is_waited_for(
         )
         await turns()
         asking = pool.submit(bridge.ask, lambda store: store.create(draft.new))
-        waiting: Any = bench.store._gate
-        while not waiting._thread._jobs:  # noqa: ASYNC110 - nobody tells
+        while not the_thread(bench)._jobs:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
         busy.let_go()
         (ready,) = await asyncio.wrap_future(asking)
@@ -290,6 +298,57 @@ async def test_an_interrupt_undoes_what_it_hits(bench: StoreBench, bridge: Bridg
     await run.start("a")
     assert (await run.step("a")).progress is None
     assert bridge.ask(lambda store: store.get(run.run_id)) is not None
+
+
+@pytest.mark.usefixtures("interrupts")
+async def test_what_an_interrupt_has_undone_is_not_done_by_another_thread(
+    bench: StoreBench, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await bench.create(step("a"))
+    thread = the_thread(bench)
+    withdraw = thread._withdraw
+
+    def withdraw_late(job: Any) -> bool:
+        time.sleep(0.2)  # so that the thread, which has heard the bell, is the first
+        return withdraw(job)
+
+    monkeypatch.setattr(thread, "_withdraw", withdraw_late)
+
+    def interrupted(session: Session) -> None:
+        session.execute(statements.NOTE_PROGRESS, run_id=run.run_id, index=0, body=b"1")
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGUSR1)
+
+    with pytest.raises(Interrupted):
+        do(bridge, interrupted)
+
+    await run.start("a")
+    assert (await run.step("a")).progress is None
+
+
+@pytest.mark.usefixtures("interrupts")
+async def test_an_interrupt_after_the_commit_has_nothing_done_twice(
+    bench: StoreBench, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bridge.ask(lambda store: store.get("nobody")) is None
+    done: list[str] = []
+    answer = asyncio.get_running_loop().create_future()
+    other = Job(lambda _: done.append("other"), True, None, object(), answer)
+    the_thread(bench)._add([other])  # the bell is not rung: the caller finds it first
+    trim = KeptRuns.trim
+
+    def interrupted(kept: KeptRuns) -> None:
+        trim(kept)
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(KeptRuns, "trim", interrupted)
+    with pytest.raises(Interrupted):
+        do(bridge, lambda _: done.append("own"))
+    monkeypatch.undo()
+
+    async with asyncio.timeout(20):
+        await answer
+    assert done == ["other", "own"]
 
 
 @pytest.mark.usefixtures("interrupts")

@@ -65,6 +65,7 @@ class SqliteFile:
         self._of_parent: sqlite3.Connection | None = None
         self._kept = KeptRuns()
         self._version: int | None = None
+        self._committing: list[Job] | None = None
 
     def do(self, batch: list[Job]) -> None:
         """Run a batch, once more if the file was in use or its connection broke."""
@@ -83,6 +84,14 @@ class SqliteFile:
                 return
             else:
                 return
+
+    def has_stored(self, batch: list[Job]) -> bool:
+        """Whether a batch is in the file, though a signal came before anybody could be told."""
+        return (
+            self._committing is batch
+            and self._connection is not None
+            and not self._connection.in_transaction
+        )
 
     def close(self) -> None:
         """Close the connection; the next batch opens another one."""
@@ -109,11 +118,13 @@ class SqliteFile:
                 self._kept.clear()
                 connection.execute(begin)
                 self._perform_apart(connection, batch)
+            self._committing = batch
             connection.execute("COMMIT")
             self._kept.trim()
         except BaseException:
             self._kept.clear()
             if connection.in_transaction:
+                self._committing = None
                 connection.execute("ROLLBACK")
             raise
 

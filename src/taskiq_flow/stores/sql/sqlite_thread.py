@@ -139,7 +139,7 @@ class SqliteThread:
             try:
                 is_our_turn = self._turn.acquire(timeout=min(left, LOOK_SECONDS))
                 while is_our_turn and not job.is_done:
-                    self._do_next(self._give_back)
+                    self._do_next(job)
             finally:
                 try:  # noqa: SIM105 - a signal may raise after any call, also of `suppress`
                     self._turn.release()
@@ -156,17 +156,18 @@ class SqliteThread:
             while self._jobs:
                 try:
                     with self._turn:
-                        self._do_next(_fail)
+                        self._do_next(None)
                 except BaseException:
                     # Whoever asks later must find this thread alive.
                     logger.exception("Operations on %s were broken off", self._shown_url)
 
     # -- by whoever has the turn
 
-    def _do_next(self, on_break: Callable[[list[Job], BaseException], None]) -> None:
-        """Do what waits, as much as goes into one transaction."""
+    def _do_next(self, own: Job | None) -> None:
+        """Do what waits, as much as goes into one transaction; one may be the caller's own."""
         self._holder = threading.get_ident()
         batch: list[Job] = []
+        todo: list[Job] = []
         try:
             with self._lock:
                 while self._jobs and len(batch) < MOST_AT_ONCE:
@@ -179,13 +180,21 @@ class SqliteThread:
                 self._let_leave([job.user for job in batch if job.work is None])
             _deliver(batch)
         except BaseException as error:
-            on_break(batch, error)
+            if self._file.has_stored(todo):
+                _deliver(todo)
+            if own is None:
+                _fail(batch, error)
+            else:
+                self._give_back(batch, own)
             raise
         finally:
+            todo.clear()  # the file has it still
             self._holder = None
 
-    def _give_back(self, batch: list[Job], _error: BaseException) -> None:
+    def _give_back(self, batch: list[Job], own: Job) -> None:
         """A signal came, in the thread of a caller: the others go on without it."""
+        if own.work is not None:
+            own.is_done = True  # it is broken off: nobody does it later
         with self._lock:
             self._jobs.extendleft([job] for job in reversed(batch) if not job.is_done)
             if self._bell is not None:
@@ -203,9 +212,10 @@ class SqliteThread:
 
 
 def _fail(batch: list[Job], error: BaseException) -> None:
-    for job in batch:
+    failed = [job for job in batch if not job.is_done]
+    for job in failed:
         job.error = job.error or RuntimeError(f"an operation ended in {error!r}")
-    _deliver(batch)
+    _deliver(failed)
 
 
 def _deliver(batch: list[Job]) -> None:
