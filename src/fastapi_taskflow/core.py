@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taskiq import AsyncBroker
@@ -25,8 +24,8 @@ from fastapi_taskflow.records import status_of
 from fastapi_taskflow.registry import RegisteredTask, TaskRegistry
 from fastapi_taskflow.requests import RequestTasks, tasks_of_request
 from fastapi_taskflow.runner import INTERRUPT_SECONDS, Body, TaskRunner
+from fastapi_taskflow.settings import CoreOptions
 from fastapi_taskflow.storing import create_run, latest_of_key, reject
-from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.engine.client import RunClient
 from taskiq_flow.engine.routing import queue_key
@@ -41,19 +40,6 @@ logger = logging.getLogger("fastapi_taskflow")
 
 STORED_TOGETHER = 50
 """Tasks of one request that are stored at the same time: the event loop has others to serve."""
-
-
-@dataclass(frozen=True, slots=True)
-class CoreOptions:
-    """What a manager was made with, as far as running tasks goes."""
-
-    config: TaskiqFlowConfig
-    queues: dict[str, QueueConfig] = field(default_factory=dict[str, QueueConfig])
-    max_concurrent_tasks: int | None = None
-    max_sync_threads: int | None = None
-    max_process_workers: int | None = None
-    process_shutdown_timeout: float = 30.0
-    shutdown_timeout: float = 5.0
 
 
 class TaskCore:
@@ -151,6 +137,8 @@ class TaskCore:
     async def _store_all(self, drafts: Sequence[Draft]) -> None:
         store = await self.opened_store()
         failed: BaseException | None = None
+        # Each that finds a place begins as soon as it is stored.
+        drafts = sorted(drafts, key=lambda draft: -(draft.place.priority or 0))
         for first in range(0, len(drafts), STORED_TOGETHER):
             portion = drafts[first : first + STORED_TOGETHER]
             stored = await self._create_all(store, portion)
@@ -227,7 +215,20 @@ class TaskCore:
             self._drafted[self.queues.lane_of(draft.place.queue).name] -= 1
 
     def _create(self, store: RunStore, draft: Draft) -> Coroutine[Any, Any, tuple[Ready, ...]]:
-        return create_run(store, self.plans, self.queues.lane_of(draft.place.queue), draft)
+        lane, engine = self.queues.lane_of(draft.place.queue), self.engine
+        if engine is not None and store is engine.runtime.store and engine.reserve(draft, lane):
+            return self._create_started(engine, lane, draft)
+        return create_run(store, self.plans, lane, draft)
+
+    async def _create_started(
+        self, engine: LocalEngine, lane: Lane, draft: Draft
+    ) -> tuple[Ready, ...]:
+        ready = await engine.create_started(draft, self.plans, lane)
+        if ready is not None:
+            return ready
+        self._is_no_draft(draft)  # it begins now, also if others of its request are not stored yet
+        self._facts[draft.task_id] = draft.facts
+        return ()
 
     def _hand_over(self, draft: Draft, ready: tuple[Ready, ...]) -> None:
         self._is_no_draft(draft)

@@ -12,17 +12,19 @@ from taskiq import AsyncBroker, InMemoryBroker
 from taskiq.decor import AsyncTaskiqDecoratedTask
 from taskiq.result_backends.dummy import DummyResultBackend
 
-from fastapi_taskflow.drafts import read_facts
+from fastapi_taskflow.drafts import Draft, read_facts
 from fastapi_taskflow.models import Executor
-from fastapi_taskflow.plans import KIND
-from fastapi_taskflow.queues import LocalQueues
+from fastapi_taskflow.plans import KIND, Plans
+from fastapi_taskflow.queues import Lane, LocalQueues
 from fastapi_taskflow.registry import UNNAMED, RegisteredTask, TaskRegistry
 from fastapi_taskflow.runner import Body
+from fastapi_taskflow.storing import create_started_run, may_start
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.engine.runtime import Runtime, runtimes
 from taskiq_flow.exceptions import StoreError
 from taskiq_flow.middleware import PipelineMiddleware
-from taskiq_flow.model.records import Address, LostReason, Ready, RunFilter, RunStatus
+from taskiq_flow.model.records import Address, Grant, LostReason, Ready, RunFilter, RunStatus
+from taskiq_flow.optimization.parallel import room
 from taskiq_flow.plan import load_plan
 from taskiq_flow.stores.base import RunStore
 
@@ -30,6 +32,9 @@ logger = logging.getLogger("fastapi_taskflow")
 
 LOCAL_QUEUE = "background"
 """The queue of the engine for tasks that run in applications; pipelines in memory have another."""
+
+STORING_SECONDS = 1.0
+"""How long an application that stops waits for the answer of its store to a task's creation."""
 
 ADOPTED_AT_ONCE = 500
 """Tasks of an earlier process that are looked up in one go."""
@@ -83,6 +88,7 @@ class LocalEngine:
         self.broker.add_middlewares(PipelineMiddleware(store, config=config))
         self.runtime: Runtime = runtimes[self.broker]
         self._adopting: asyncio.Task[None] | None = None
+        self._began_at = 0.0
 
     async def open(self) -> None:
         """Connect to the store, and look after what runs here.
@@ -99,9 +105,63 @@ class LocalEngine:
         """Whether the running event loop is the one that it is open in."""
         return self.runtime.works_in is asyncio.get_running_loop()
 
+    def reserve(self, draft: Draft, lane: Lane) -> bool:
+        """Keep a place for a task that can begin as soon as it is stored, if there is one."""
+        if not may_start(lane, draft) or not self.is_open_here:
+            return False
+        place = draft.place
+        kept = self.queues.reserve(
+            draft.task_id, lane.name, draft.task.executor, eager=place.eager, context=draft.context
+        )
+        if kept and not room.try_enter(asyncio.get_running_loop()):
+            self.queues.give_up(draft.task_id)
+            return False
+        return kept
+
+    async def create_started(
+        self, draft: Draft, plans: Plans, lane: Lane
+    ) -> tuple[Ready, ...] | None:
+        """Store a task and begin it, in the place that is reserved for it; None when that is done.
+
+        Else what is ready is returned, as when a task is only stored.
+
+        Raises:
+            StoreError: The store does not take it.
+        """
+        dispatcher, queues, run_id = self.runtime.dispatcher, self.queues, draft.task_id
+        token, asked_at = dispatcher.new_token(), asyncio.get_running_loop().time()
+        is_begun = False
+        try:
+            answer = await create_started_run(self.runtime.store, plans, lane, draft, token)
+            if not isinstance(answer, Grant):
+                return answer
+            if queues.begin is None:
+                return await self._give_back(answer)
+            # Without a moment in between: nobody else would give up the lease.
+            lease, is_begun = dispatcher.hold(answer, asked_at), True
+            queues.run(run_id, dispatcher.on_lease(lease))
+        except asyncio.CancelledError:
+            dispatcher.returns.give_back(Address(run_id, 0, 0), token)  # it may be stored
+            raise
+        finally:
+            if not is_begun:
+                queues.give_up(run_id)
+                room.leave(asyncio.get_running_loop())
+        return None
+
+    async def _give_back(self, grant: Grant) -> tuple[Ready, ...]:
+        """Leave a task to whoever begins tasks next: the application has stopped meanwhile."""
+        if self.runtime.dispatcher.stopping:
+            return ()  # the store is closed: the lease runs out
+        try:
+            return await self.runtime.store.release(grant.address, grant.token)
+        except StoreError as error:
+            logger.warning("Task %s is begun later: %s", grant.address.run_id, error)
+            return ()
+
     def begin(self) -> None:
         """Begin tasks from now on, first of all those that earlier processes left."""
-        dispatcher = self.runtime.dispatcher
+        dispatcher, self._began_at = self.runtime.dispatcher, time.time()
         self.queues.start(lambda ready: dispatcher.on_message([ready]))
         if self.store.shared:
             self._adopting = asyncio.get_running_loop().create_task(self._adopt())
@@ -132,6 +192,10 @@ class LocalEngine:
             self._adopting.cancel()
             await asyncio.wait([self._adopting])
         going = self.queues.stop()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STORING_SECONDS
+        while self.queues.is_storing and loop.time() < until:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
         await self.runtime.close()
         if going:
             await asyncio.wait(going, timeout=1.0)
@@ -162,7 +226,8 @@ class LocalEngine:
             page = await self.store.list_runs(where, cursor=cursor, limit=ADOPTED_AT_ONCE)
             plans = await asyncio.gather(*(self.store.plan(run.run_id) for run in page.runs))
             for run, stored in zip(page.runs, plans, strict=True):
-                if stored is not None and read_facts(run.meta).fire_at is None:
+                is_of_before = run.created_at < self._began_at
+                if stored is not None and is_of_before and read_facts(run.meta).fire_at is None:
                     self._adopt_one(run.run_id, run.created_at, stored)
             cursor = page.cursor
             if cursor is None:

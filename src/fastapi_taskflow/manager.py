@@ -15,7 +15,7 @@ from fastapi_taskflow.arguments import Keys, cipher, encode_call
 from fastapi_taskflow.asgi import TaskMiddleware
 from fastapi_taskflow.backends.base import StoreBackend
 from fastapi_taskflow.checks import check_call, check_key, check_manager
-from fastapi_taskflow.core import CoreOptions, TaskCore
+from fastapi_taskflow.core import TaskCore
 from fastapi_taskflow.drafts import Draft, TaskFacts, new_task_id
 from fastapi_taskflow.exceptions import QueueFullError
 from fastapi_taskflow.injection import install_injection
@@ -32,7 +32,7 @@ from fastapi_taskflow.queue_settings import KEEP, QueueSettings
 from fastapi_taskflow.registry import TaskRegistry
 from fastapi_taskflow.requests import tasks_of_request
 from fastapi_taskflow.schedules import Schedules, Scheduling
-from fastapi_taskflow.settings import manager_config, store_of
+from fastapi_taskflow.settings import CoreOptions, manager_config, store_of
 from fastapi_taskflow.store import TaskStore
 from fastapi_taskflow.tasks import ManagedBackgroundTasks, managed
 

@@ -27,7 +27,7 @@ DEFAULT = "default"
 BEGUN_AT_ONCE = 16
 """So many tasks are begun in one turn of the event loop, so that requests get theirs."""
 
-STARTING_MOST = 64
+STARTING_MOST = 128
 """So many tasks are on their way into their functions, or out of them, at once. Those that wait
 inside are not counted: a burst of a hundred thousand tasks needs the memory of these."""
 
@@ -36,9 +36,10 @@ Begin: TypeAlias = Callable[[Ready], Coroutine[Any, Any, None]]
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A task that is ready to run in this process."""
+    """A task that is to run in this process; one whose place is reserved is not stored yet."""
 
-    ready: Ready
+    run_id: str
+    ready: Ready | None
     queue: str
     priority: int
     executor: Executor
@@ -104,6 +105,7 @@ class LocalQueues:
         self._known: dict[str, Waiting] = {}
         self._going: set[str] = set()
         self._inside: set[str] = set()
+        self._reserved: set[str] = set()
         self._eager: deque[Waiting] = deque()
         self._number = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,7 +176,7 @@ class LocalQueues:
             return
         queue, priority = _place(ready.route)
         lane = self.lane_of(queue)
-        waiting = Waiting(ready, lane.name, priority, executor, since, eager, context)
+        waiting = Waiting(run_id, ready, lane.name, priority, executor, since, eager, context)
         self._known[run_id] = waiting
         if eager:
             self._eager.append(waiting)
@@ -182,6 +184,46 @@ class LocalQueues:
             entry = (-priority, since, next(self._number), waiting)
             heapq.heappush(lane.heaps[executor], entry)
         self._look_soon()
+
+    def reserve(
+        self,
+        run_id: str,
+        queue: str | None,
+        executor: Executor,
+        *,
+        eager: bool = False,
+        context: Context | None = None,
+    ) -> bool:
+        """Keep a place for a task that is about to be stored; False if it would have to wait.
+
+        Whoever reserves says `run` or `give_up` afterwards.
+        """
+        lane = self.lane_of(queue)
+        may_begin = self.begin is not None and not self._waits and not self._is_busy
+        has_room = eager or (lane.has_room and self._has_room(executor))
+        if not may_begin or not has_room or run_id in self._known:
+            return False
+        place = Waiting(run_id, None, lane.name, 0, executor, 0.0, eager, context)
+        self._known[run_id] = place
+        self._reserved.add(run_id)
+        self._occupy(place)
+        return True
+
+    def run(self, run_id: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task in the place that was reserved for it."""
+        self._reserved.discard(run_id)
+        self._run(self._known[run_id], work)
+
+    def give_up(self, run_id: str) -> None:
+        """Give up a place that was reserved: its task is not stored, or waits like others."""
+        self._reserved.discard(run_id)
+        self._vacate(self._known[run_id])
+        self._look_soon()
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether a task is being stored that is to begin in its place."""
+        return bool(self._reserved)
 
     def drop(self, run_id: str) -> None:
         """Forget a task that waits here: it was cancelled."""
@@ -219,6 +261,11 @@ class LocalQueues:
         """Whether anything is here that has not begun."""
         return len(self._known) > len(self._going)
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether so many are on their way into their functions or out of them as may be."""
+        return len(self._going) - len(self._inside) >= STARTING_MOST
+
     def _look_soon(self) -> None:
         if self._waits and not self._looks and self.begin is not None:
             self._looks = True
@@ -229,7 +276,7 @@ class LocalQueues:
         for _ in range(BEGUN_AT_ONCE):
             if self.begin is None or not self._waits:
                 return
-            if len(self._going) - len(self._inside) >= STARTING_MOST:
+            if self._is_busy:
                 return
             chosen = self._choose()
             if chosen is None:
@@ -254,28 +301,36 @@ class LocalQueues:
 
     def _begin(self, waiting: Waiting) -> None:
         assert self.begin is not None
-        run_id = waiting.ready.address.run_id
-        self._going.add(run_id)
+        assert waiting.ready is not None, "what waits in a heap is stored"
+        self._occupy(waiting)
+        self._run(waiting, self.begin(waiting.ready))
+
+    def _occupy(self, waiting: Waiting) -> None:
+        self._going.add(waiting.run_id)
         if not waiting.eager:
             self.lanes[waiting.queue].running += 1
             self._used[waiting.executor] += 1
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self.begin(waiting.ready), context=waiting.context)
+
+    def _vacate(self, waiting: Waiting) -> None:
+        self._going.discard(waiting.run_id)
+        self._known.pop(waiting.run_id, None)
+        if not waiting.eager:
+            self.lanes[waiting.queue].running -= 1
+            self._used[waiting.executor] -= 1
+
+    def _run(self, waiting: Waiting, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=waiting.context)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, waiting))
 
     def _ended(self, waiting: Waiting, task: asyncio.Task[None]) -> None:
-        run_id = waiting.ready.address.run_id
         self._tasks.discard(task)
-        self._going.discard(run_id)
-        self._known.pop(run_id, None)
-        lane = self.lanes[waiting.queue]
-        if not waiting.eager:
-            lane.running -= 1
-            self._used[waiting.executor] -= 1
-        lane.finished += 1
+        self._vacate(waiting)
+        self.lanes[waiting.queue].finished += 1
         if not task.cancelled() and task.exception() is not None:
-            logger.error("Running task %s failed outside of it", run_id, exc_info=task.exception())
+            logger.error(
+                "Running task %s failed outside of it", waiting.run_id, exc_info=task.exception()
+            )
         self._look_soon()
 
     # -- the end

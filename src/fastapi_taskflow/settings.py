@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass, field
 
 from taskiq import AsyncBroker
 
 from fastapi_taskflow.backends.base import StoreBackend
+from fastapi_taskflow.models import QueueConfig
 from taskiq_flow.config import TaskiqFlowConfig
 from taskiq_flow.engine.host import check_broker
 from taskiq_flow.engine.runtime import runtimes
@@ -20,6 +22,19 @@ from taskiq_flow.stores.factory import make_store, store_options
 logger = logging.getLogger("fastapi_taskflow")
 
 DAY_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """What a manager was made with, as far as running tasks goes."""
+
+    config: TaskiqFlowConfig
+    queues: dict[str, QueueConfig] = field(default_factory=dict[str, QueueConfig])
+    max_concurrent_tasks: int | None = None
+    max_sync_threads: int | None = None
+    max_process_workers: int | None = None
+    process_shutdown_timeout: float = 30.0
+    shutdown_timeout: float = 5.0
 
 
 def manager_config(retention_days: float | None) -> TaskiqFlowConfig:

@@ -8,7 +8,7 @@ from fastapi_taskflow.plans import KIND, Plans
 from fastapi_taskflow.queues import DEFAULT, Lane, lane_tag
 from fastapi_taskflow.records import REJECTED
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError
-from taskiq_flow.model.records import NewRun, Ready, RunFilter, RunSnapshot, StepKind
+from taskiq_flow.model.records import Grant, NewRun, Ready, RunFilter, RunSnapshot, StepKind
 from taskiq_flow.plan import Plan, PlanStep, Source
 from taskiq_flow.stores.base import RunStore
 
@@ -28,6 +28,23 @@ async def create_run(store: RunStore, plans: Plans, lane: Lane, draft: Draft) ->
     except DuplicatePipelineError:
         if draft.facts.run_key is not None:
             raise
+        return ()
+
+
+def may_start(lane: Lane, draft: Draft) -> bool:
+    """Whether a task may be started with its creation: no time and no full queue can stop it."""
+    is_for_now = draft.delay is None and draft.facts.run_key is None
+    return is_for_now and (draft.place.eager or lane.config.max_size is None)
+
+
+async def create_started_run(
+    store: RunStore, plans: Plans, lane: Lane, draft: Draft, token: str
+) -> Grant | tuple[Ready, ...]:
+    """Store the run of a task that `may_start`, and start it, unless it is there already."""
+    new = draft.new_run(plans.of(draft.task, draft.place), store.options.namespace)
+    try:
+        return await store.create_started(_of_lane(lane, new), token)
+    except DuplicatePipelineError:
         return ()
 
 

@@ -496,7 +496,7 @@ async def test_a_retry_that_a_full_queue_refused_is_made_when_there_is_room(
 ) -> None:
     """The record of the refusal is no task that would take the place of the original."""
     ran: list[int] = []
-    block = asyncio.Event()
+    has_begun, block = asyncio.Event(), asyncio.Event()
     manager.update_queue_config("default", concurrency=1, max_size=1)
 
     @manager.task()
@@ -507,12 +507,13 @@ async def test_a_retry_that_a_full_queue_refused_is_made_when_there_is_room(
 
     @manager.task()
     async def wait() -> None:
+        has_begun.set()
         await block.wait()
 
     task_id = manager.add_task(charge, idempotency_key=key)
     await ended(manager, task_id)
     runs = manager.add_task(wait)
-    await until(lambda: manager.queue_stats()[0]["running"] == 1)
+    await has_begun.wait()  # by then it is no task that waits, in the store as well
     waits = manager.add_task(wait)
     with pytest.raises(QueueFullError):
         await manager.retry(task_id)

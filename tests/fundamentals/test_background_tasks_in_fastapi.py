@@ -373,6 +373,8 @@ async def test_a_store_that_is_away_is_not_asked_for_every_task_of_a_request(
             self.asked += 1
             raise StoreUnavailableError("memory://", "away")
 
+        create_started = create
+
     desk, store = Desk(), Away()
     monkeypatch.setattr(desk.manager.core, "store", store)
 

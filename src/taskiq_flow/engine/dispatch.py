@@ -7,7 +7,7 @@ import functools
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from taskiq_flow.engine.asking import ask
 from taskiq_flow.engine.begun import Acknowledge, Begun
 from taskiq_flow.engine.ids import new_token
 from taskiq_flow.engine.lease import Lease, LeaseKeeper
+from taskiq_flow.engine.returning import Returns
 from taskiq_flow.engine.sender import Sender, drain_in_place, pending_in_place
 from taskiq_flow.engine.spread import Pace, Spread
 from taskiq_flow.engine.step import Interrupted
@@ -42,9 +43,6 @@ logger = logging.getLogger("taskiq_flow.engine")
 
 STOP_GRACE_SECONDS, STOP_SECONDS = 0.1, 1.5
 """How long a stopping worker waits for steps that are about to end, and for cancelled ones."""
-
-RELEASE_TRIES = 3
-"""A slot that cannot be given back is found when its lease has run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,10 @@ class Dispatcher:
     _clock_offset: float = 0.0
     _pace: Pace = field(default_factory=Pace)
     _messages: set[asyncio.Task[Any]] = field(default_factory=set["asyncio.Task[Any]"])
-    _background: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
+    returns: Returns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.returns = Returns(self.store, self.leases, self.sender, self.runner, self.random)
 
     async def on_message(
         self, slots: Sequence[Ready], acknowledge: Acknowledge | None = None
@@ -88,14 +89,28 @@ class Dispatcher:
         The message is only a hint, so it is acknowledged whatever happens: a slot that was not
         started stays due in the store, and an unacknowledged message would hold up others.
         """
+        if self.sender.awaits_in_place:
+            await self._see_to(self._work_off_in_place(slots, acknowledge))
+        else:
+            await self._see_to(self._work_off(slots, acknowledge))
+
+    async def on_lease(self, lease: Lease) -> None:
+        """Work off a slot that was started with the creation of its run.
+
+        Whoever created it has its lease from `hold`, and has taken its place in the `room`.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            await self._see_to(self._see_through_in_room(Begun(None), lease, loop))
+        finally:
+            room.leave(loop)
+
+    async def _see_to(self, work: Coroutine[Any, Any, None]) -> None:
         me = asyncio.current_task()
         if me is not None:
             self._messages.add(me)
         try:
-            if self.sender.awaits_in_place:
-                await self._work_off_in_place(slots, acknowledge)
-            else:
-                await self._work_off(slots, acknowledge)
+            await work
         finally:
             if me is not None:
                 self._messages.discard(me)
@@ -133,16 +148,11 @@ class Dispatcher:
         await spread.work_off()
 
     def _send_on(self, parts: Sequence[Sequence[Ready]]) -> None:
-        self._later(self._send_parts(parts))
+        self.returns.later(self._send_parts(parts))
 
     async def _send_parts(self, parts: Sequence[Sequence[Ready]]) -> None:
         for part in parts:
             await self.sender.send(part)
-
-    def _later(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
     # -- one slot after another
 
@@ -157,14 +167,14 @@ class Dispatcher:
             await begun.say()
             await room.enter()
         try:
-            await self._see_through_in_room(begun, entry, loop)
+            held = await self._start(entry.address, loop)
+            await self._see_through_in_room(begun, held, loop)
         finally:
             room.leave(loop)
 
     async def _see_through_in_room(
-        self, begun: Begun, entry: Ready, loop: asyncio.AbstractEventLoop
+        self, begun: Begun, held: Lease | None, loop: asyncio.AbstractEventLoop
     ) -> None:
-        held = await self._start(entry.address, loop)
         until, left = loop.time() + self.budget.seconds, self.budget.steps
         try:
             await begun.say()
@@ -187,7 +197,7 @@ class Dispatcher:
                 await self._follow(grant, finished)
         finally:
             if held is not None:
-                self._let_go(held)
+                self.returns.let_go(held)
 
     async def tell_retry(self, grant: Grant, outcome: Outcome) -> None:
         """Let those know who want to hear of tries that will be made again, if any will be."""
@@ -203,11 +213,11 @@ class Dispatcher:
             answer = await ask(call, self.random, tries=4)
         except StoreError as error:
             logger.warning("Step %s was not started, it stays due: %s", address, error)
-            self._later(self._release(address, token))
+            self.returns.give_back(address, token)
             return None
         except asyncio.CancelledError:
             # The call may have been obeyed.
-            self._later(self._release(address, token))
+            self.returns.give_back(address, token)
             raise
         if isinstance(answer, Refusal):
             if answer.reason is RefusalReason.GONE:
@@ -215,10 +225,15 @@ class Dispatcher:
             elif answer.retry_at is not None:
                 self._becomes_due(answer.retry_at)
             return None
-        self._clock_offset = answer.granted_at - loop.time()
-        if answer.deadline is not None:
-            self._becomes_due(answer.deadline)
-        return self._hold(answer, asked_at, loop)
+        return self.hold(answer, asked_at)
+
+    def hold(self, grant: Grant, asked_at: float) -> Lease:
+        """Keep a lease that the store has just granted; when it was asked is the loop's time."""
+        loop = asyncio.get_running_loop()
+        self._clock_offset = grant.granted_at - loop.time()
+        if grant.deadline is not None:
+            self._becomes_due(grant.deadline)
+        return self._hold(grant, asked_at, loop)
 
     def _hold(self, grant: Grant, asked_at: float, loop: asyncio.AbstractEventLoop) -> Lease:
         """Keep a lease from here on, without a moment in between in which nobody does."""
@@ -277,7 +292,7 @@ class Dispatcher:
             finished = await self._finish(lease, outcome, next_token)
         except asyncio.CancelledError:
             lease.handed_on = True
-            self._later(self._record_and_release(lease, outcome, next_token))
+            self.returns.later(self._record_and_release(lease, outcome, next_token))
             raise
         self.leases.drop(lease.grant.token)
         if finished.grant is None or next_token is None:
@@ -307,7 +322,7 @@ class Dispatcher:
             self.runner.calls.pop(lease.token, None)
             self.runner.children.created.pop(lease.token, None)
         if finished.grant is not None and next_token is not None:
-            await self._release(finished.grant.address, next_token)
+            await self.returns.release(finished.grant.address, next_token)
         await self._follow(lease.grant, finished)
 
     def _finish(
@@ -337,39 +352,6 @@ class Dispatcher:
         now = asyncio.get_running_loop().time() + self._clock_offset
         self.on_due(max(0.0, at - now))
 
-    def _let_go(self, lease: Lease) -> None:
-        """The lease lives exactly as long as the coroutine that owns it, however that dies."""
-        if lease.handed_on:
-            return
-        self.runner.calls.pop(lease.token, None)
-        child = lease.child
-        if lease.lost is LostReason.TAKEN:
-            self.leases.drop(lease.token)
-        elif child is None or child.done():
-            self.leases.drop(lease.token)
-            self._later(self._release(lease.address, lease.token))
-        else:
-            self._later(self._give_back_later(lease, child))
-
-    async def _give_back_later(self, lease: Lease, child: asyncio.Task[Outcome]) -> None:
-        """Give a slot back when what runs in it has ended: a thread cannot be stopped."""
-        try:
-            await asyncio.wait([child])
-        finally:
-            self.leases.drop(lease.token)
-            self.runner.calls.pop(lease.token, None)
-        if lease.lost is not LostReason.TAKEN:
-            await self._release(lease.address, lease.token)
-
-    async def _release(self, address: Address, token: str) -> None:
-        try:
-            ready = await ask(
-                lambda: self.store.release(address, token), self.random, tries=RELEASE_TRIES
-            )
-        except StoreError:
-            return  # the lease runs out by itself
-        await self.sender.send(ready, apart=True)
-
     # -- the end of the worker
 
     async def stop(self) -> None:
@@ -385,11 +367,11 @@ class Dispatcher:
         for lease in self.leases.held:
             lease.given_up = True
             lease.stop()
-        going = [task for task in (*messages, *self._background) if not task.done()]
+        going = [task for task in (*messages, *self.returns.going) if not task.done()]
         if going:
             await asyncio.wait(going, timeout=STOP_SECONDS)
-        if self._background:
-            await asyncio.wait(list(self._background), timeout=STOP_SECONDS)
+        if self.returns.going:
+            await asyncio.wait(list(self.returns.going), timeout=STOP_SECONDS)
 
 
 def _taken_note_of(child: asyncio.Task[Any]) -> None:

@@ -28,7 +28,7 @@ from taskiq_flow.model.records import (
     WorkerRecord,
 )
 from taskiq_flow.model.state import OpenSlots
-from taskiq_flow.model.transitions import Pace
+from taskiq_flow.model.transitions import Pace, first_slot
 
 FORMAT_VERSION = "1"
 """Written into every store; another version is refused with the command to run."""
@@ -161,6 +161,18 @@ class RunStore(ABC):
             DuplicateTickError: The tick has fired before.
             BacklogFullError: Too many runs of its backlog key are PENDING.
         """
+
+    async def create_started(self, new: NewRun, token: str) -> Grant | tuple[Ready, ...]:
+        """Store a run like `create`, and take the lease of its first slot like `start`.
+
+        Where more than one slot opens, or the first may have to wait (for a limit, a time, an
+        event), nothing is started, and what is to be sent is returned. Repeating it with the same
+        token gets the same answer. Stores that can do it in one call; these are two.
+        """
+        ready = await self.create(new)
+        at = first_slot(new)
+        answer = None if at is None else await self.start(Address(new.run_id, *at), token)
+        return answer if isinstance(answer, Grant) else ready
 
     @abstractmethod
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 
-from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model import transitions
 from taskiq_flow.model.limits import after_outage
 from taskiq_flow.model.records import (
@@ -57,8 +55,21 @@ class MemoryRunStore(MemoryReads):
     async def create(
         self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
     ) -> tuple[Ready, ...]:
+        answer = self._create(new, items or {}, None)
+        assert not isinstance(answer, Grant), "nothing is granted without a token"
+        return answer
+
+    async def create_started(self, new: NewRun, token: str) -> Grant | tuple[Ready, ...]:
+        with self._data.lock:
+            if new.run_id not in self._data.runs:
+                return self._create(new, {}, token)
+        return await super().create_started(new, token)
+
+    def _create(
+        self, new: NewRun, items: Mapping[int, Iterable[bytes]], token: str | None
+    ) -> Grant | tuple[Ready, ...]:
         stored: dict[int, dict[int, bytes]] = {}
-        for step, values in (items or {}).items():
+        for step, values in items.items():
             stored[step if step in new.done else bound_items_key(step)] = dict(enumerate(values))
         with self._data.lock:
             known = self._data.runs.get(new.run_id)
@@ -66,15 +77,19 @@ class MemoryRunStore(MemoryReads):
                 slots = known.state.slots.items()
                 waiting = [at for at, slot in slots if slot.status is SlotStatus.READY]
                 return known.ready(() if known.state.status.is_final else waiting)
-            self._admit(new)
+            self._data.admit(new)
             now = self._clock()
-            state, effects = transitions.create(new, now, self._pace_of(new.queue))
+            pace = self._pace_of(new.queue)
+            if token is None:
+                state, effects = transitions.create(new, now, pace)
+            else:
+                state, effects = transitions.create_started(new, token, now, pace)
             run = KeptRun(new, state, dict(new.inputs), stored, [new.run_id])
             self._data.runs[new.run_id] = run
             if new.key is not None:
                 self._data.by_key[new.key] = new.run_id
             if new.tick is not None:
-                self._forget_ticks(now - max(TICK_SECONDS, self.options.retention_seconds))
+                self._data.forget_ticks(now - max(TICK_SECONDS, self.options.retention_seconds))
                 self._data.ticks[new.tick] = now
             if new.backlog is not None:
                 run.pending = True
@@ -82,24 +97,11 @@ class MemoryRunStore(MemoryReads):
                 self._data.backlog[name] = self._data.backlog.get(name, 0) + 1
             if state.deadline is not None:
                 self._queue(run, (DEADLINE, 0), state.deadline)
-            return self._apply(run, effects, now)
-
-    def _forget_ticks(self, before: float) -> None:
-        ticks = self._data.ticks
-        for tick in [*takewhile(lambda tick: ticks[tick] < before, ticks)]:
-            del ticks[tick]
-
-    def _admit(self, new: NewRun) -> None:
-        if new.key is not None:
-            other = self._data.runs.get(self._data.by_key.get(new.key, ""))
-            if other is not None and not other.state.status.is_final:
-                raise DuplicatePipelineError(new.key, other.new.run_id)
-        if new.tick is not None and new.tick in self._data.ticks:
-            raise DuplicateTickError(new.tick)
-        if new.backlog is not None:
-            name, most = new.backlog
-            if self._data.backlog.get(name, 0) >= most:
-                raise BacklogFullError(name, most)
+            ready = self._apply(run, effects, now)
+            if effects.claim is None:
+                return ready
+            self._queue_slot(run, effects.claim.at)
+            return run.grant(effects.claim, now)
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
         with self._data.lock:

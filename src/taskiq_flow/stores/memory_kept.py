@@ -7,10 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model.limits import LimitBook
 from taskiq_flow.model.records import (
     NONE_VALUE,
@@ -279,6 +280,24 @@ class Shared:
     beside: dict[str, Any] = field(default_factory=new_dict)
     listing: Listing = field(default_factory=Listing)
     elsewhere: dict[str, Shared] = field(default_factory=dict[str, "Shared"])  # by namespace
+
+    def admit(self, new: NewRun) -> None:
+        """Refuse a run that may not be created now."""
+        if new.key is not None:
+            other = self.runs.get(self.by_key.get(new.key, ""))
+            if other is not None and not other.state.status.is_final:
+                raise DuplicatePipelineError(new.key, other.new.run_id)
+        if new.tick is not None and new.tick in self.ticks:
+            raise DuplicateTickError(new.tick)
+        if new.backlog is not None:
+            name, most = new.backlog
+            if self.backlog.get(name, 0) >= most:
+                raise BacklogFullError(name, most)
+
+    def forget_ticks(self, before: float) -> None:
+        """Forget ticks that fired before a time."""
+        for tick in [*takewhile(lambda tick: self.ticks[tick] < before, self.ticks)]:
+            del self.ticks[tick]
 
     def record(self, run: KeptRun, effects: Effects, now: float) -> None:
         """Add events to a run's own and to the feed."""

@@ -852,6 +852,8 @@ if op == 'create' then -- header, setup, groups…
       local x = i and slot(run, i, n)
       if x and x.s == 'R' then run.ready[#run.ready + 1] = x end
     end
+    local held = set.start and not FINAL[run.st.s] and slot(run, set.start, 0)
+    if held and held.s == 'X' and held.token == set.token then return {'', {}, grant(run, held)} end
     table.sort(run.ready, function(x, y) return x.i < y.i or x.i == y.i and x.n < y.n end)
     return {'', rows(run, {})}
   end
@@ -898,7 +900,12 @@ if op == 'create' then -- header, setup, groups…
     todo[k] = {i, f.k > 0 and not (h.join == 'any' and f.k < h.need) and 'SKIPPED' or nil}
   end
   settle(run, todo)
-  return {'', apply(run)}
+  local first = set.start and slot(run, set.start, 0)
+  if first then
+    run.ready = {}
+    claim(run, first, set.token, 1)
+  end
+  return {'', apply(run), first and grant(run, first)}
 end
 
 if op == 'put_items' then -- slot, token, key, first index, values…

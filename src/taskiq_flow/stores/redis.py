@@ -146,14 +146,23 @@ class RedisRunStore(RunStore):
     async def create(
         self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
     ) -> tuple[Ready, ...]:
+        answer = await self._create(new, items or {}, None)
+        assert not isinstance(answer, Grant), "nothing is granted without a token"
+        return answer
+
+    async def create_started(self, new: NewRun, token: str) -> Grant | tuple[Ready, ...]:
+        return await self._create(new, {}, token)
+
+    async def _create(
+        self, new: NewRun, items: Mapping[int, Iterable[bytes]], token: str | None
+    ) -> Grant | tuple[Ready, ...]:
         part: list[arguments.Argument] | None = None
-        for following in arguments.parts(new, items or {}):
+        for following in arguments.parts(new, items):
             if part is not None and not await self._run("part", new.run_id, *part):
                 break  # it was sealed before: this call is a repetition
             part = following
-        reply = await self._run(
-            "create", new.run_id, arguments.header(new), arguments.setup(new), *(part or ())
-        )
+        told = arguments.header(new), arguments.setup(new, token), *(part or ())
+        reply = await self._run("create", new.run_id, *told)
         match reply[0]:
             case b"key":
                 raise DuplicatePipelineError(new.key or "", reply[1].decode())
@@ -165,6 +174,8 @@ class RedisRunStore(RunStore):
                 raise StoreUnavailableError(
                     self._wire.shown_url, "parts of the run expired while it was being created"
                 )
+            case _ if len(reply) > 2:
+                return replies.grant(new.run_id, reply[2])
             case _:
                 return replies.ready(reply[1])
 

@@ -29,6 +29,7 @@ from taskiq_flow.model.records import (
     WorkerRecord,
     bound_items_key,
 )
+from taskiq_flow.model.transitions import first_slot
 from taskiq_flow.stores.base import CHUNK
 
 Argument: TypeAlias = bytes | str | int | float
@@ -55,8 +56,12 @@ def header(new: NewRun) -> str:
     )
 
 
-def setup(new: NewRun) -> str:
-    """What the script needs to know of the run as a whole; absent, never null."""
+def setup(new: NewRun, token: str | None = None) -> str:
+    """What the script needs to know of the run as a whole; absent, never null.
+
+    With a token it is told which slot to start, if the run has one to start with.
+    """
+    first = None if token is None else first_slot(new)
     waiting = _waiting(new)
     facts = {
         "rem": len(new.steps) - len(new.done),
@@ -70,6 +75,8 @@ def setup(new: NewRun) -> str:
         "most": new.max_parallel,
         "publish": new.publish or None,
         "parent": None if new.parent is None else _json(new.parent),
+        "start": None if first is None else first[0],
+        "token": None if first is None else token,
     }
     if new.backlog is not None:
         facts["backlog"], facts["backlog_most"] = new.backlog

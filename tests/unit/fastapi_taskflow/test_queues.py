@@ -1,8 +1,9 @@
 """What is ready to run begins, whichever comes first: the task, or the time to begin tasks."""
 
 import asyncio
+from typing import Any
 
-from fastapi_taskflow.models import QueueConfig
+from fastapi_taskflow.models import Executor, QueueConfig
 from fastapi_taskflow.queues import STARTING_MOST, LocalQueues
 from taskiq_flow.engine.routing import route_of
 from taskiq_flow.model.records import Address, Ready
@@ -205,3 +206,91 @@ async def test_what_waited_at_a_stop_is_begun_once_when_it_is_handed_over_again(
         await is_over.wait()
 
     assert sorted(begun) == ["a", "b", "c"]
+
+
+class Places:
+    """Queues with nothing in them, and work that is over when it is told so."""
+
+    def __init__(self, kind: Executor = "process", most: int | None = None) -> None:
+        room: dict[Executor, int | None] = {"async": None, "thread": None, "process": None}
+        self.queues = LocalQueues({"small": QueueConfig(concurrency=1)}, {**room, kind: most})
+        self.begun: list[str] = []
+        self.may_end = asyncio.Event()
+        self.queues.start(self._begin)
+
+    async def _begin(self, task: Ready) -> None:
+        await self.work(task.address.run_id)
+
+    async def work(self, run_id: str) -> None:
+        self.begun.append(run_id)
+        await self.may_end.wait()
+
+    def put(self, run_id: str, queue: str | None = None) -> None:
+        route = route_of({} if queue is None else {"queue": queue})
+        ready = Ready(Address(run_id, 0, 0), "background", route, "task")
+        self.queues.put(ready, "async", since=0.0)
+
+    def lane(self, name: str = "default") -> dict[str, Any]:
+        return next(lane for lane in self.queues.stats() if lane["name"] == name)
+
+    async def end(self) -> None:
+        self.may_end.set()
+        await asyncio.gather(*self.queues.stop())
+
+
+async def test_a_place_is_kept_for_a_task_that_is_about_to_be_stored() -> None:
+    places = Places()
+
+    assert places.queues.reserve("a", "small", "async")
+    assert places.lane("small")["running"] == 1
+    assert not places.queues.reserve("b", "small", "async"), "it is the only one"
+    places.put("b", "small")
+    await asyncio.sleep(0)
+    assert places.begun == []
+    places.queues.run("a", places.work("a"))
+    await asyncio.sleep(0)
+    assert places.begun == ["a"]
+    places.may_end.set()
+    async with asyncio.timeout(10):
+        while places.lane("small")["finished"] < 2:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+
+    assert places.begun == ["a", "b"]
+    assert places.lane("small")["running"] == 0
+    await places.end()
+
+
+async def test_a_place_that_is_given_up_is_another_ones() -> None:
+    places = Places("async", 1)
+    assert places.queues.reserve("a", None, "async")
+    places.put("b")
+    await asyncio.sleep(0)
+    assert places.begun == []
+
+    places.queues.give_up("a")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert places.begun == ["b"]
+    assert (places.lane()["running"], places.lane()["finished"]) == (1, 0)
+    await places.end()
+
+
+async def test_no_place_is_kept_where_a_task_would_have_to_wait() -> None:
+    places = Places("thread", 1)
+    places.put("waits, before others may")
+    assert not places.queues.reserve("a", None, "async")
+    await asyncio.sleep(0)
+    assert places.queues.reserve("a", None, "async")
+    assert not places.queues.reserve("a", None, "async"), "it is about to be stored already"
+    assert places.queues.reserve("b", None, "thread")
+    assert not places.queues.reserve("c", None, "thread"), "there is no thread left"
+    assert places.queues.reserve("eager", None, "thread", eager=True)
+    kept = sum(places.queues.reserve(f"more {n}", None, "async") for n in range(STARTING_MOST))
+    assert kept == STARTING_MOST - 4, "so many may be on their way at once"
+    for run_id in ("a", "b", "eager", *(f"more {n}" for n in range(kept))):
+        places.queues.give_up(run_id)
+    await places.end()
+
+    assert not places.queues.reserve("d", None, "async"), "nothing begins any more"
+    assert places.lane()["running"] == 0

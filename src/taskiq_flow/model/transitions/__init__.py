@@ -10,7 +10,7 @@ What can happen to a run is in `creation`, `starting`, `finishing`, `leases`, `w
 """
 
 from taskiq_flow.model.transitions.codes import DEADLINE_ERROR, EVENT_TIMEOUT_ERROR, POISON_ERROR
-from taskiq_flow.model.transitions.creation import create
+from taskiq_flow.model.transitions.creation import create, create_started, first_slot
 from taskiq_flow.model.transitions.finishing import finish
 from taskiq_flow.model.transitions.leases import release, renew
 from taskiq_flow.model.transitions.pace import Pace
@@ -25,7 +25,9 @@ __all__ = [
     "Pace",
     "cancel",
     "create",
+    "create_started",
     "finish",
+    "first_slot",
     "hurry",
     "pass_deadline",
     "receive",

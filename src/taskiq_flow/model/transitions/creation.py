@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 from taskiq_flow.events import EventType
-from taskiq_flow.model.records import NewRun, RunStatus, SequenceValue, StepStatus
+from taskiq_flow.model.records import NewRun, RunStatus, SequenceValue, StepKind, StepStatus
 from taskiq_flow.model.state import Effects, RunState, StepState
 from taskiq_flow.model.transitions.pace import Pace
+from taskiq_flow.model.transitions.slots import claim_slot
 from taskiq_flow.model.transitions.steps import settle_steps, verdict_on
 
 
@@ -49,3 +50,23 @@ def create(new: NewRun, now: float, pace: Pace) -> tuple[RunState, Effects]:
             opening.append((index, verdict_on(step)))
     settle_steps(run, opening, now, pace, effects)
     return run, effects
+
+
+def create_started(new: NewRun, token: str, now: float, pace: Pace) -> tuple[RunState, Effects]:
+    """Make the state of a new run whose `first_slot` is held from the beginning, if it has one."""
+    run, effects = create(new, now, pace)
+    at = first_slot(new)
+    if at is not None:
+        effects.ready.clear()
+        claim_slot(run, at, token, now, pace, 1, effects)
+    return run, effects
+
+
+def first_slot(new: NewRun) -> tuple[int, int] | None:
+    """The only slot that a new run opens; None where there are more, or it may have to wait."""
+    opening = [record for record in new.steps if record.need == 0]
+    if new.done or len(opening) != 1:
+        return None
+    (first,) = opening
+    may_start = first.kind is StepKind.TASK and not first.limits
+    return (first.index, 0) if may_start else None

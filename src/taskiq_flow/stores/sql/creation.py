@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError, DuplicateTickError
 from taskiq_flow.model import transitions
 from taskiq_flow.model.records import (
+    Grant,
     NewRun,
     Ready,
     StepKind,
@@ -54,9 +56,13 @@ def mode_of(new: NewRun, items: Mapping[int, Sequence[bytes]]) -> Mode:
 
 
 def create(
-    session: Session, new: NewRun, items: Mapping[int, Sequence[bytes]], pace: Pace
-) -> tuple[tuple[Ready, ...], LoadedRun]:
-    """Store a run.
+    session: Session,
+    new: NewRun,
+    items: Mapping[int, Sequence[bytes]],
+    token: str | None,
+    pace: Pace,
+) -> tuple[Grant | tuple[Ready, ...], LoadedRun]:
+    """Store a run; with a token its first slot is started, if it can be.
 
     Raises:
         ConflictError: It may not be stored, or is already; `explain` says which.
@@ -64,7 +70,10 @@ def create(
     if new.backlog is not None and _is_full(session, *new.backlog):
         raise ConflictError
     rid = session.next_rid()
-    state, effects = transitions.create(new, session.now, pace)
+    if token is None:
+        state, effects = transitions.create(new, session.now, pace)
+    else:
+        state, effects = transitions.create_started(new, token, session.now, pace)
     if new.key is not None and state.status.is_final and _going(session, new.key) is not None:
         raise ConflictError  # the index, which only knows runs that go on, would let it pass
     facts = RunFacts(rid, new.run_id, new.queue, new.key or new.run_id, seq=0, turn=0)
@@ -93,7 +102,25 @@ def create(
     for start in range(0, len(rows), CHUNK):
         writes[ITEMS] += rows[start : start + CHUNK]
         session.write()
-    return ready, run
+    return ready if effects.claim is None else run.grant(effects.claim), run
+
+
+async def attempt(
+    do: Callable[..., Awaitable[Any]], new: NewRun, create: Callable[[Session], Any], mode: Mode
+) -> tuple[Grant | tuple[Ready, ...], LoadedRun | None]:
+    """Store a run; one that is there already is left as it is, and what is ready of it returned.
+
+    Raises:
+        ConflictError: It was in nobody's way each time that one was looked for.
+    """
+    for _ in range(TRIES):
+        try:
+            return await do(create, mode, new.run_id)
+        except ConflictError:
+            known = await do(partial(explain, new=new), Mode.READ)
+            if known is not None:
+                return known, None
+    raise ConflictError
 
 
 def _item_rows(

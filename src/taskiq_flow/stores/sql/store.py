@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from taskiq_flow.exceptions import StoreUnavailableError
+from taskiq_flow.model import transitions
 from taskiq_flow.model.records import (
     Address,
     EventRecord,
@@ -43,6 +44,7 @@ from taskiq_flow.stores.sql import (
     waking,
 )
 from taskiq_flow.stores.sql.address import open_gate
+from taskiq_flow.stores.sql.common import Common
 from taskiq_flow.stores.sql.delays import DELAYS, QueueDelays
 from taskiq_flow.stores.sql.gate import Gate
 from taskiq_flow.stores.sql.operations import NOTHING, Rule, Told
@@ -57,14 +59,6 @@ PURGED_TOGETHER: Final = 100
 
 FEED_PAUSE_SECONDS, FEED_PAUSE_MOST_SECONDS = 0.02, 0.25
 """How often the feed is looked at while somebody waits for it."""
-
-
-@dataclass(slots=True)
-class _Shared:
-    """What a store and its twins have in common."""
-
-    delays: QueueDelays
-    listeners: list[EndListener] = field(default_factory=list[EndListener])
 
 
 class SqlRunStore(RunStore):
@@ -92,7 +86,7 @@ class SqlRunStore(RunStore):
         self._pace = self.options.pace
         self._gate: Gate = open_gate(url, self.options.namespace, clock, timeout_seconds)
         self._shown_url = self._gate.options.shown_url
-        self._common = _Shared(QueueDelays(self._pace))
+        self._common = Common(QueueDelays(self._pace))
         self._is_open = False
 
     async def open(self) -> None:
@@ -141,22 +135,32 @@ class SqlRunStore(RunStore):
         self, new: NewRun, items: Mapping[int, Iterable[bytes]] | None = None
     ) -> tuple[Ready, ...]:
         kept = {step: tuple(values) for step, values in (items or {}).items()}
+        answer = await self._create(new, kept, None)
+        assert not isinstance(answer, Grant), "nothing is granted without a token"
+        return answer
+
+    async def create_started(self, new: NewRun, token: str) -> Grant | tuple[Ready, ...]:
+        answer = await self._create(new, {}, token)
+        if isinstance(answer, Grant) or transitions.first_slot(new) is None:
+            return answer
+        return await super().create_started(new, token)  # it was there already
+
+    async def _create(
+        self, new: NewRun, kept: Mapping[int, Sequence[bytes]], token: str | None
+    ) -> Grant | tuple[Ready, ...]:
         if self._common.delays.is_stale:
             self._common.delays.learn(await self._do(_delays, Mode.READ))
         pace = self._common.delays.pace_of(new.queue)
-        create = partial(creation.create, new=new, items=kept, pace=pace)
-        for _ in range(creation.TRIES):
-            try:
-                ready, run = await self._do(create, creation.mode_of(new, kept), new.run_id)
-            except ConflictError:
-                known = await self._do(lambda s: creation.explain(s, new), Mode.READ)
-                if known is not None:
-                    return known
-            else:
-                if run.state.status.is_final:
-                    self._announce_end(new.run_id, run.state.status)
-                return ready
-        raise StoreUnavailableError(self._shown_url, "other runs of this name come and go")
+        create = partial(creation.create, new=new, items=kept, token=token, pace=pace)
+        try:
+            mode = creation.mode_of(new, kept)
+            answer, run = await creation.attempt(self._do, new, create, mode)
+        except ConflictError:
+            why = "other runs of this name come and go"
+            raise StoreUnavailableError(self._shown_url, why) from None
+        if run is not None and run.state.status.is_final:
+            self._common.announce_end(new.run_id, run.state.status)
+        return answer
 
     async def start(self, address: Address, token: str, *, want: int = 1) -> Grant | Refusal:
         start = partial(operations.start, address=address, token=token, want=want, pace=self._pace)
@@ -371,7 +375,7 @@ class SqlRunStore(RunStore):
     async def _pass_on(self, told: Told) -> tuple[Ready, ...]:
         """Let others hear what an operation tells; return the slots that this makes ready."""
         for run_id, status in told.ended:
-            self._announce_end(run_id, status)
+            self._common.announce_end(run_id, status)
         if told.delay is not None:
             queue, seconds = told.delay
             worth_telling = self._common.delays.observe(queue, seconds)
@@ -390,10 +394,6 @@ class SqlRunStore(RunStore):
         change = partial(operations.change, run_id=run_id, rule=rule)
         ready, freed = await self._change(change, run_id)
         return None if ready is None else ready + freed
-
-    def _announce_end(self, run_id: str, status: RunStatus) -> None:
-        for listener in self._common.listeners:
-            listener(run_id, status)
 
 
 def _delays(session: Session) -> list[tuple[str, float]]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 
 from taskiq_flow.events import EventType
+from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError
 from taskiq_flow.model.records import (
     Address,
     Failed,
     Grant,
+    Limit,
     LostReason,
     Refusal,
     RefusalReason,
     RunStatus,
+    StepKind,
     StepStatus,
 )
 from taskiq_flow.stores.base import Held
 from taskiq_flow.testing.store_bench import (
     LEASE,
     StoreBench,
+    error_of,
     kicked,
     step,
 )
@@ -45,6 +49,109 @@ class ClaimContract:
         assert grant.ready_at == bench.clock() - 1.5
         assert grant.deadline == bench.clock() + 58.5
         assert grant.run_name == run.run_id
+
+    async def test_a_run_may_be_started_with_its_creation(self, bench: StoreBench) -> None:
+        run = bench.draft(
+            step("a", sources=(-1,)),
+            step("b", "a"),
+            inputs={-1: b"\x00\xff"},
+            timeout_seconds=60.0,
+            key="name",
+        )
+
+        grant = await bench.store.create_started(run.new, MINE)
+
+        assert isinstance(grant, Grant)
+        assert (grant.address, grant.token) == (run.at("a"), MINE)
+        assert (grant.blob, grant.values) == (run.new.steps[0].blob, (b"\x00\xff",))
+        assert (grant.attempt, grant.lost, grant.items, grant.expand) == (0, 0, (), False)
+        assert grant.granted_at == grant.ready_at == grant.run_started_at == bench.clock()
+        assert (grant.deadline, grant.run_name) == (bench.clock() + 60.0, "name")
+        assert await run.happened() == [
+            EventType.RUN_CREATED,
+            EventType.RUN_STARTED,
+            EventType.STEP_STARTED,
+        ]
+        shown = await run.snapshot()
+        assert (shown.status, shown.started_at) == (RunStatus.RUNNING, bench.clock())
+        assert (await run.step("a")).status is StepStatus.RUNNING
+        assert await run.refused("a") is RefusalReason.RUNNING
+        assert run.names((await run.finish(grant)).ready) == ["b"]
+        await run.run("b")
+        assert await run.status() is RunStatus.COMPLETED
+
+    async def test_a_creation_that_starts_answers_again_the_same(self, bench: StoreBench) -> None:
+        run = bench.draft(step("a", sources=(-1,)), inputs={-1: b"1"})
+        first = await bench.store.create_started(run.new, MINE)
+        bench.clock.advance(1.0)
+
+        assert isinstance(first, Grant)
+        assert await bench.store.create_started(run.new, MINE) == first
+        assert await bench.store.create_started(run.new, OTHER) == ()
+        await run.finish(first)
+        assert await bench.store.create_started(run.new, MINE) == ()
+
+    async def test_a_run_that_was_started_with_its_creation_is_kept_by_renewing_it(
+        self, bench: StoreBench
+    ) -> None:
+        kept, left = (bench.draft(step("a")) for _ in range(2))
+        for run in (kept, left):
+            assert isinstance(await bench.store.create_started(run.new, MINE), Grant)
+        bench.clock.advance(LEASE * 0.75)
+        assert await bench.store.renew([Held(kept.at("a"), MINE)]) == {}
+        bench.clock.advance(LEASE * 0.75)
+
+        assert kicked(await bench.due()) == [left.at("a")]
+        again = await left.start("a", token=OTHER)
+        assert again.lost == 1
+
+    async def test_a_run_that_was_started_with_its_creation_may_be_given_back(
+        self, bench: StoreBench
+    ) -> None:
+        run = bench.draft(step("a"))
+        grant = await bench.store.create_started(run.new, MINE)
+        assert isinstance(grant, Grant)
+
+        ready = await bench.store.release(grant.address, grant.token)
+
+        assert run.names(ready) == ["a"]
+        assert (await run.start("a", token=OTHER)).lost == 0
+
+    async def test_what_may_have_to_wait_is_not_started_with_its_run(
+        self, bench: StoreBench
+    ) -> None:
+        limited = bench.draft(step("a", limits=(Limit("limit", 1),)))
+        two = bench.draft(step("a"), step("b"))
+        timer = bench.draft(step("a", kind=StepKind.TIMER, delay_seconds=1.0), step("b", "a"))
+
+        answers = [await bench.store.create_started(run.new, MINE) for run in (limited, two, timer)]
+
+        named = [
+            run.names(answer)
+            for run, answer in zip((limited, two, timer), answers, strict=True)
+            if not isinstance(answer, Grant)
+        ]
+        assert named == [["a"], ["a", "b"], []]
+        assert {await run.status() for run in (limited, two, timer)} == {RunStatus.PENDING}
+
+    async def test_a_run_that_may_not_be_created_is_not_started(self, bench: StoreBench) -> None:
+        await bench.create(step("a"), key="name")
+        run = bench.draft(step("a"), key="name")
+
+        await error_of(DuplicatePipelineError, bench.store.create_started(run.new, MINE))
+
+        assert await bench.store.get(run.run_id) is None
+
+    async def test_a_run_that_was_started_with_its_creation_is_not_in_the_backlog(
+        self, bench: StoreBench
+    ) -> None:
+        full = ("backlog", 1)
+        first, second, third = (bench.draft(step("a"), backlog=full) for _ in range(3))
+
+        assert isinstance(await bench.store.create_started(first.new, MINE), Grant)
+        await second.store.create(second.new)
+
+        await error_of(BacklogFullError, bench.store.create_started(third.new, MINE))
 
     async def test_a_source_without_a_value_reads_as_none(self, bench: StoreBench) -> None:
         run = await bench.create(step("a", sources=(-1,)))
