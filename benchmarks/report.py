@@ -167,13 +167,19 @@ def _tasks(results: Results) -> str:
             f"{one.cell.sizes.tasks:,}",
             f"{one.ms_per_step:.2f} ms",
             f"{one.figures['busy_ms']:.2f} ms",
+            f"{one.figures['backlog_ms']:.2f} ms",
             f"{one.figures['alone_ms']:.1f} ms",
-            f"{one.figures['stall_ms']:.0f} ms ({one.figures['collecting_ms']:.0f} ms)",
+            "{stall_ms:.0f} ms ({working_ms:.0f} ms, {collecting_ms:.0f} ms)".format_map(
+                one.figures
+            ),
             f"{one.peak_mib:.0f} MiB",
         )
         for one in results.tasks()
     ]
-    head = ("tasks", "each", "of the processor", "one alone", "longest stall (collector)", "memory")
+    head = (
+        *("tasks", "each", "of the processor", "each in a backlog of 1,000", "one alone"),
+        *("longest stall (at work, collector)", "memory"),
+    )
     parts = [_table(head, rows)] if rows else []
     for one in results.requests():
         without, adding = one.figures["without_ms"], one.figures["with_ms"]
