@@ -167,7 +167,8 @@ def _tasks(results: Results) -> str:
             f"{one.cell.sizes.tasks:,}",
             f"{one.ms_per_step:.2f} ms",
             f"{one.figures['busy_ms']:.2f} ms",
-            f"{one.figures['backlog_ms']:.2f} ms",
+            "{untuned_ms:.2f} ms".format_map(one.figures),
+            "{backlog_ms:.2f} ms".format_map(one.figures),
             f"{one.figures['alone_ms']:.1f} ms",
             "{stall_ms:.0f} ms ({working_ms:.0f} ms, {collecting_ms:.0f} ms)".format_map(
                 one.figures
@@ -177,7 +178,14 @@ def _tasks(results: Results) -> str:
         for one in results.tasks()
     ]
     head = (
-        *("tasks", "each", "of the processor", "each in a backlog of 1,000", "one alone"),
+        *(
+            "tasks",
+            "each",
+            "of the processor",
+            "collector untuned",
+            "backlog of 1,000",
+            "one alone",
+        ),
         *("longest stall (at work, collector)", "memory"),
     )
     parts = [_table(head, rows)] if rows else []
