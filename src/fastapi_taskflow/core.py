@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskiq import AsyncBroker
@@ -214,15 +214,10 @@ class TaskCore:
         if self.drafts.pop(draft.task_id, None) is not None:
             self._drafted[self.queues.lane_of(draft.place.queue).name] -= 1
 
-    def _create(self, store: RunStore, draft: Draft) -> Coroutine[Any, Any, tuple[Ready, ...]]:
+    async def _create(self, store: RunStore, draft: Draft) -> tuple[Ready, ...]:
         lane, engine = self.queues.lane_of(draft.place.queue), self.engine
-        if engine is not None and store is engine.runtime.store and engine.reserve(draft, lane):
-            return self._create_started(engine, lane, draft)
-        return create_run(store, self.plans, lane, draft)
-
-    async def _create_started(
-        self, engine: LocalEngine, lane: Lane, draft: Draft
-    ) -> tuple[Ready, ...]:
+        if engine is None or store is not engine.runtime.store or not engine.reserve(draft, lane):
+            return await create_run(store, self.plans, lane, draft)
         ready = await engine.create_started(draft, self.plans, lane)
         if ready is not None:
             return ready

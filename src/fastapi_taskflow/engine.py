@@ -129,8 +129,8 @@ class LocalEngine:
             StoreError: The store does not take it.
         """
         dispatcher, queues, run_id = self.runtime.dispatcher, self.queues, draft.task_id
-        token, asked_at = dispatcher.new_token(), asyncio.get_running_loop().time()
-        is_begun = False
+        token, loop, is_begun = dispatcher.new_token(), asyncio.get_running_loop(), False
+        asked_at = loop.time()
         try:
             answer = await create_started_run(self.runtime.store, plans, lane, draft, token)
             if not isinstance(answer, Grant):
@@ -146,7 +146,7 @@ class LocalEngine:
         finally:
             if not is_begun:
                 queues.give_up(run_id)
-                room.leave(asyncio.get_running_loop())
+                room.leave(loop)
         return None
 
     async def _give_back(self, grant: Grant) -> tuple[Ready, ...]:

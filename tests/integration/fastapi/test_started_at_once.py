@@ -292,6 +292,29 @@ async def test_a_task_that_is_stored_while_its_application_stops_is_left_to_the_
     assert began == ["later"]
 
 
+async def test_a_request_that_is_cancelled_before_it_stores_keeps_no_places(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(url, monkeypatch, max_concurrent_tasks=2)
+    requests: list[asyncio.Task[Any]] = []
+
+    def add_and_leave() -> None:
+        for name in ("never", "neither"):
+            asked.manager.add_task(work, name)
+        asyncio.get_running_loop().call_soon(requests[0].cancel)
+
+    async with asked.open() as manager:
+        requests.append(asyncio.create_task(asked.request(add_and_leave)))
+        await asyncio.wait(requests)
+        await asyncio.sleep(0)
+        assert requests[0].cancelled()
+        assert manager.queue_stats()[0]["running"] == 0
+        ids = await asked.request(lambda: [manager.add_task(work, name) for name in "ab"])
+        assert await manager.wait(ids, 30)
+
+    assert began == ["a", "b"]
+
+
 async def test_a_store_of_ones_own_does_it_in_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryRunStore, "create_started", RunStore.create_started)
     asked = Asked(None, monkeypatch)
