@@ -218,11 +218,14 @@ class TaskCore:
         lane, engine = self.queues.lane_of(draft.place.queue), self.engine
         if engine is None or store is not engine.runtime.store or not engine.reserve(draft, lane):
             return await create_run(store, self.plans, lane, draft)
-        ready = await engine.create_started(draft, self.plans, lane)
-        if ready is not None:
-            return ready
-        self._is_no_draft(draft)  # it begins now, also if others of its request are not stored yet
+        begun = await engine.create_started(draft, self.plans, lane)
+        if not isinstance(begun, asyncio.Future):
+            return begun
+        self._is_no_draft(draft)  # also if others of its request are not stored yet
         self._facts[draft.task_id] = draft.facts
+        # It is RUNNING for the store. Were its process to die now it would count as interrupted, so
+        # nobody may be told of it before it is.
+        await begun
         return ()
 
     def _hand_over(self, draft: Draft, ready: tuple[Ready, ...]) -> None:

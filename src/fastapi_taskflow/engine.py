@@ -120,10 +120,11 @@ class LocalEngine:
 
     async def create_started(
         self, draft: Draft, plans: Plans, lane: Lane
-    ) -> tuple[Ready, ...] | None:
-        """Store a task and begin it, in the place that is reserved for it; None when that is done.
+    ) -> tuple[Ready, ...] | asyncio.Future[None]:
+        """Store a task and begin it, in the place that is reserved for it.
 
-        Else what is ready is returned, as when a task is only stored.
+        The future is done when its function is called. Without one it is not begun, and what is
+        ready is returned, as when a task is only stored.
 
         Raises:
             StoreError: The store does not take it.
@@ -139,7 +140,7 @@ class LocalEngine:
                 return await self._give_back(answer)
             # Without a moment in between: nobody else would give up the lease.
             lease, is_begun = dispatcher.hold(answer, asked_at), True
-            queues.run(run_id, dispatcher.on_lease(lease))
+            return queues.run(run_id, dispatcher.on_lease(lease))
         except asyncio.CancelledError:
             dispatcher.returns.give_back(Address(run_id, 0, 0), token)  # it may be stored
             raise
@@ -147,7 +148,6 @@ class LocalEngine:
             if not is_begun:
                 queues.give_up(run_id)
                 room.leave(loop)
-        return None
 
     async def _give_back(self, grant: Grant) -> tuple[Ready, ...]:
         """Leave a task to whoever begins tasks next: the application has stopped meanwhile."""

@@ -106,6 +106,7 @@ class LocalQueues:
         self._going: set[str] = set()
         self._inside: set[str] = set()
         self._reserved: set[str] = set()
+        self._entering: dict[str, asyncio.Future[None]] = {}
         self._eager: deque[Waiting] = deque()
         self._number = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -209,10 +210,12 @@ class LocalQueues:
         self._occupy(place)
         return True
 
-    def run(self, run_id: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task in the place that was reserved for it."""
+    def run(self, run_id: str, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Run a task in the place that was reserved for it; done when its function is called."""
         self._reserved.discard(run_id)
         self._run(self._known[run_id], work)
+        self._entering[run_id] = asyncio.get_running_loop().create_future()
+        return self._entering[run_id]
 
     def give_up(self, run_id: str) -> None:
         """Give up a place that was reserved: its task is not stored, or waits like others."""
@@ -250,7 +253,13 @@ class LocalQueues:
         """The function of a task is called now."""
         if run_id in self._going:
             self._inside.add(run_id)
+            self._say_entered(run_id)
             self._look_soon()
+
+    def _say_entered(self, run_id: str) -> None:
+        entering = self._entering.pop(run_id, None)
+        if entering is not None and not entering.done():
+            entering.set_result(None)
 
     def left(self, run_id: str) -> None:
         """The function of a task has ended, and is to be recorded."""
@@ -325,6 +334,7 @@ class LocalQueues:
 
     def _ended(self, waiting: Waiting, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._say_entered(waiting.run_id)  # or never will be
         self._vacate(waiting)
         self.lanes[waiting.queue].finished += 1
         if not task.cancelled() and task.exception() is not None:

@@ -71,6 +71,7 @@ class Asked:
     def __init__(self, url: str | None, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
         self.manager = TaskManager(snapshot_db=url, **facts)
         self.calls: list[str] = []
+        self.began_before: list[str] = []  # the response of the latest request
         self.after: Callable[[str], Awaitable[None]] | None = None
         kind: type[RunStore] = type(self.manager.core.store)
         for name in ("create", "create_started", "start", "finish", "release", "get"):
@@ -104,7 +105,7 @@ class Asked:
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
-                told.append(message["status"])
+                self.began_before = [*began]
 
         await TaskMiddleware(app, self.manager)({"type": "http"}, _nothing, send)
         return told[0]
@@ -138,6 +139,35 @@ async def test_a_task_of_a_request_is_stored_and_begun_in_one_call(
         assert began == ["work", "sync_work"]
         assert manager.queue_stats()[0]["finished"] == 2
         assert manager.queue_stats()[0]["running"] == 0
+
+
+async def test_a_response_tells_of_no_task_that_is_started_and_not_begun(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies in between would leave it as interrupted, though it never ran."""
+    asked = Asked(url, monkeypatch)
+    names = [f"task {number}" for number in range(20)]
+    async with asked.open() as manager:
+        ids = await asked.request(lambda: [manager.add_task(work, name) for name in names])
+        assert sorted(asked.began_before) == sorted(names)
+        assert await manager.wait(ids, 30)
+
+
+async def test_a_task_that_fails_before_it_begins_keeps_no_response_waiting(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(url, monkeypatch)
+
+    async def broken(*_: Any) -> Any:
+        raise LookupError("of its facts")
+
+    async with asked.open() as manager:
+        monkeypatch.setattr(manager.core._runner, "facts_of", broken)
+        async with asyncio.timeout(30):
+            task_id = await asked.request(lambda: manager.add_task(work, "never"))
+        record = await record_of(manager, task_id)
+
+    assert (record.status, began) == (TaskStatus.FAILED, [])
 
 
 async def test_what_has_to_wait_is_stored_first_and_started_later(
