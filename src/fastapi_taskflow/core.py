@@ -216,6 +216,7 @@ class TaskCore:
 
     async def _create(self, store: RunStore, draft: Draft) -> tuple[Ready, ...]:
         lane, engine = self.queues.lane_of(draft.place.queue), self.engine
+        # Not before it runs: one that is cancelled before its first step would keep its place.
         if engine is None or store is not engine.runtime.store or not engine.reserve(draft, lane):
             return await create_run(store, self.plans, lane, draft)
         begun = await engine.create_started(draft, self.plans, lane)

@@ -136,28 +136,20 @@ class LocalEngine:
             answer = await create_started_run(self.runtime.store, plans, lane, draft, token)
             if not isinstance(answer, Grant):
                 return answer
-            if queues.begin is None:
-                return await self._give_back(answer)
+            if queues.begin is None or not queues.keeps(run_id):
+                # The application stops, or it was cancelled. Who waits hears if that fails: a
+                # lease that runs out has most tasks count as interrupted.
+                return await self.runtime.store.release(answer.address, answer.token)
             # Without a moment in between: nobody else would give up the lease.
             lease, is_begun = dispatcher.hold(answer, asked_at), True
             return queues.run(run_id, dispatcher.on_lease(lease))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StoreError):
             dispatcher.returns.give_back(Address(run_id, 0, 0), token)  # it may be stored
             raise
         finally:
             if not is_begun:
+                room.leave(loop)  # this coroutine may be closed where another loop runs, or none
                 queues.give_up(run_id)
-                room.leave(loop)
-
-    async def _give_back(self, grant: Grant) -> tuple[Ready, ...]:
-        """Leave a task to whoever begins tasks next: the application has stopped meanwhile."""
-        if self.runtime.dispatcher.stopping:
-            return ()  # the store is closed: the lease runs out
-        try:
-            return await self.runtime.store.release(grant.address, grant.token)
-        except StoreError as error:
-            logger.warning("Task %s is begun later: %s", grant.address.run_id, error)
-            return ()
 
     def begin(self) -> None:
         """Begin tasks from now on, first of all those that earlier processes left."""

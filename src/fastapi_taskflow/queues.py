@@ -173,7 +173,10 @@ class LocalQueues:
     ) -> None:
         """Take a task; one that waits or runs here already is not taken twice."""
         run_id = ready.address.run_id
-        if run_id in self._known:
+        known = self._known.get(run_id)
+        if known is not None:
+            if run_id in self._reserved:  # stored by somebody else, with the same key
+                known.ready, known.since = ready, since
             return
         queue, priority = _place(ready.route)
         lane = self.lane_of(queue)
@@ -220,8 +223,21 @@ class LocalQueues:
     def give_up(self, run_id: str) -> None:
         """Give up a place that was reserved: its task is not stored, or waits like others."""
         self._reserved.discard(run_id)
-        self._vacate(self._known[run_id])
+        place = self._known[run_id]
+        self._vacate(place)
+        if place.ready is not None:
+            self.put(
+                place.ready,
+                place.executor,
+                since=place.since,
+                eager=place.eager,
+                context=place.context,
+            )
         self._look_soon()
+
+    def keeps(self, run_id: str) -> bool:
+        """Whether a place is reserved for a task that was not cancelled meanwhile."""
+        return run_id in self._reserved
 
     @property
     def is_storing(self) -> bool:
@@ -229,7 +245,8 @@ class LocalQueues:
         return bool(self._reserved)
 
     def drop(self, run_id: str) -> None:
-        """Forget a task that waits here: it was cancelled."""
+        """Forget a task that waits here, or is being stored: it was cancelled."""
+        self._reserved.discard(run_id)
         waiting = self._known.get(run_id)
         if waiting is None or run_id in self._going:
             return

@@ -380,3 +380,149 @@ async def test_a_task_that_has_no_room_in_the_process_is_started_when_there_is(
 
     assert began == ["first", "second", "third"]
     assert asked.calls.count("create_started") == 2
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+async def test_a_request_that_is_cancelled_before_it_asks_the_store_leaves_its_places(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(url, monkeypatch, max_concurrent_tasks=1)
+    async with asked.open() as manager:
+
+        def add() -> None:
+            manager.add_task(work, "one")
+            manager.add_task(work, "another")
+            asyncio.get_running_loop().call_soon(request.cancel)
+
+        request = asyncio.create_task(asked.request(add))
+        await asyncio.wait([request])
+        assert request.cancelled()
+        assert manager.queue_stats()[0]["running"] == 0
+        task_id = await asked.request(lambda: manager.add_task(work, "next"))
+        record = await record_of(manager, task_id)
+
+    assert (record.status, began) == (TaskStatus.SUCCESS, ["next"])
+
+
+async def test_a_task_whose_creation_was_obeyed_unheard_runs_when_it_is_added_again(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started in the store, and nobody else would give it back: it may run only once."""
+    asked = Asked(url, monkeypatch)
+
+    async def fail(name: str) -> None:
+        if name == "create_started":
+            raise StoreUnavailableError("it", "away")
+
+    async with asked.open() as manager:
+
+        def add() -> str:
+            return manager.add_task(work, "keyed", idempotency_key="key")
+
+        asked.after = fail
+        first = await asked.request(add)  # answered by a 503
+        asked.after = None
+        assert await asked.request(add) == first
+        record = await record_of(manager, first)
+
+    assert (record.status, began) == (TaskStatus.SUCCESS, ["keyed"])
+
+
+async def test_a_task_that_is_cancelled_while_it_is_stored_never_begins(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, is_stored, may_go_on = Asked(url, monkeypatch), asyncio.Event(), asyncio.Event()
+
+    async def hang(name: str) -> None:
+        if name == "create_started":
+            is_stored.set()
+            await may_go_on.wait()
+
+    async with asked.open() as manager:
+        asked.after = hang
+        ids: list[str] = []
+        request = asyncio.create_task(
+            asked.request(lambda: ids.append(manager.add_task(work, "cancelled")))
+        )
+        async with asyncio.timeout(30):
+            await is_stored.wait()
+        await manager.cancel(ids[0])
+        may_go_on.set()
+        await request
+        record = await record_of(manager, ids[0])
+        assert manager.queue_stats()[0]["running"] == 0
+        await asyncio.sleep(0.1)
+
+    assert (record.status, began) == (TaskStatus.CANCELLED, [])
+
+
+async def test_a_task_of_two_requests_begins_at_once_though_the_first_one_is_cancelled(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first has its place, but the second has stored it."""
+    asked, is_asked = Asked(url, monkeypatch), asyncio.Event()
+    kind = type(asked.manager.core.store)
+
+    async def hang(*_: Any) -> None:
+        is_asked.set()
+        await asyncio.Event().wait()
+
+    async with asked.open() as manager:
+
+        def add() -> str:
+            return manager.add_task(work, "keyed", idempotency_key="key")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "create_started", hang)
+            first = asyncio.create_task(asked.request(add))
+            async with asyncio.timeout(30):
+                await is_asked.wait()
+            task_id = await asked.request(add)
+        first.cancel()
+        asked_at = time.monotonic()
+        record = await record_of(manager, task_id)
+
+    assert time.monotonic() - asked_at < LATE_SECONDS
+    assert (record.status, began) == (TaskStatus.SUCCESS, ["keyed"])
+
+
+async def test_an_answer_that_comes_while_the_engine_stops_has_its_task_given_back(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request is told that it will run, so its lease may not just run out."""
+    if url is None:
+        pytest.skip("what is in memory ends with its process")
+    asked, is_stored = Asked(url, monkeypatch), asyncio.Event()
+    engine_stops = asyncio.Event()
+    await asked.manager.startup()
+    engine = asked.manager.core.engine
+    assert engine is not None
+    dispatcher = engine.runtime.dispatcher
+    stop = type(dispatcher).stop
+
+    async def stop_slowly(self: Any) -> None:
+        self.stopping = True
+        engine_stops.set()
+        await asyncio.wait([request])
+        await stop(self)
+
+    async def hang(name: str) -> None:
+        if name == "create_started":
+            is_stored.set()
+            await engine_stops.wait()
+
+    monkeypatch.setattr(type(dispatcher), "stop", stop_slowly)
+    asked.after = hang
+    request = asyncio.create_task(asked.request(lambda: asked.manager.add_task(work, "later")))
+    async with asyncio.timeout(30):
+        await is_stored.wait()
+        await asked.manager.shutdown()
+    monkeypatch.setattr(type(dispatcher), "stop", stop)
+    task_id = await request
+    assert began == []
+
+    async with TaskManager(snapshot_db=url) as following:
+        following.task()(work)
+        record = await record_of(following, task_id)
+
+    assert (record.status, began) == (TaskStatus.SUCCESS, ["later"])

@@ -107,6 +107,7 @@ class SqliteFile:
             self._closing = self._version = None
 
     def _transact(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
+        self._committing = None  # a commit that failed has stored nothing
         begin = "BEGIN IMMEDIATE" if any(job.writes for job in batch) else "BEGIN"
         try:
             connection.execute(begin)

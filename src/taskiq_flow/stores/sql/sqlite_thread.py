@@ -196,7 +196,9 @@ class SqliteThread:
         if own.work is not None:
             own.is_done = True  # it is broken off: nobody does it later
         with self._lock:
-            self._jobs.extendleft([job] for job in reversed(batch) if not job.is_done)
+            waiting = {id(job) for jobs in self._jobs for job in jobs}
+            left = [job for job in batch if not job.is_done and id(job) not in waiting]
+            self._jobs.extendleft([job] for job in reversed(left))
             if self._bell is not None:
                 self._bell.put(True)
 
