@@ -165,8 +165,10 @@ class TaskCore:
 
     def commit_now(self, draft: Draft) -> None:
         """The same for one task, for callers that cannot wait for the event loop."""
+        lane = self.queues.lane_of(draft.place.queue)
         try:
-            self._hand_over(draft, self.bridge.ask(lambda store: self._create(store, draft)))
+            ready = self.bridge.ask(lambda store: create_run(store, self.plans, lane, draft))
+            self._hand_over(draft, ready)
         except StoreError as error:
             raise TaskNotStoredError(str(error)) from error
         finally:
