@@ -13,6 +13,7 @@ from taskiq_flow.engine.invoke import Work
 from taskiq_flow.engine.lease import Lease, LeaseKeeper
 from taskiq_flow.engine.outage import Outage
 from taskiq_flow.engine.recovery import Recovery
+from taskiq_flow.engine.returning import Returns
 from taskiq_flow.engine.work import StepRunner
 from taskiq_flow.model import transitions
 from taskiq_flow.model.limits import LimitBook
@@ -167,7 +168,7 @@ def the_release_of_a_dying_coroutine() -> Mutated:
     async def nothing(*_: Any) -> None:
         """Give nothing back."""
 
-    return patch.object(Dispatcher, "_release", nothing)
+    return patch.object(Returns, "release", nothing)
 
 
 def the_end_of_a_lease_with_its_coroutine() -> Mutated:

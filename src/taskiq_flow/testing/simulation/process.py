@@ -145,10 +145,10 @@ class Process:
         """Give the engine seeded random numbers, and leases that are kept in virtual time."""
         chance = seeded(self.world.seed, self.name)
         keeper = TaskKeeper(self.link, runtime.leases.lease_seconds, strand=self.keeper)
-        keeper.random = runtime.dispatcher.random = chance
+        keeper.random = runtime.dispatcher.random = runtime.dispatcher.returns.random = chance
         runtime.recovery.random = runtime.dispatcher.runner.random = chance
         runtime.dispatcher.new_token = lambda: f"{self.name}-{chance.getrandbits(64):016x}"
-        runtime.leases = runtime.dispatcher.leases = keeper
+        runtime.leases = runtime.dispatcher.leases = runtime.dispatcher.returns.leases = keeper
 
     # -- what its functions and the checks ask
 
