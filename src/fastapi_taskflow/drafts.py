@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastapi_taskflow.models import Source, TaskRecord, TaskStatus
 from fastapi_taskflow.plans import KIND, Place
@@ -26,6 +26,8 @@ from taskiq_flow.scheduling.job import ONCE_TAG
 _random = random.Random()  # noqa: S311
 os.register_at_fork(after_in_child=_random.seed)
 
+MOMENT_BITS: Final = 26
+"""A moment lasts so many bits of nanoseconds, 67 ms: some pages of ids at two thousand a second."""
 
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -191,8 +193,14 @@ def key_name(idempotency_key: str) -> str:
 
 
 def new_task_id() -> str:
-    """A fresh UUID of version 4: log lines show its first eight characters, and no time."""
-    return _written(_random.getrandbits(128))
+    """A fresh UUID in the form of version 4; log lines show its first eight characters.
+
+    The first three stand for the moment, and come again after five minutes; the rest is random.
+    So tasks of one moment lie together in an index of ids: wholly random ones would each change a
+    page of their own, which doubles what SQLite writes to its disk once there are many.
+    """
+    moment = time.time_ns() >> MOMENT_BITS & 0xFFF
+    return _written(moment << 116 | _random.getrandbits(116))
 
 
 def keyed_task_id(namespace: str, key: str, generation: int) -> str:
