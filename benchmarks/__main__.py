@@ -84,10 +84,13 @@ def _cells(options: argparse.Namespace, stores: Sequence[Store]) -> Iterator[tup
     for number in range(1 if options.quick else options.rounds):
         for cell in round_of(compared, chosen_stores, sizes, count=number == 0):
             yield number, cell
+        # A limit in milliseconds is held or not by the weather of one moment.
+        for cell in background_cells(chosen_stores, quick=options.quick):
+            if cell.shape in chosen_shapes:
+                yield number, cell
     others = (
         *growth_cells(chosen_stores, quick=options.quick),
         *listing_cells(chosen_stores, quick=options.quick),
-        *background_cells(chosen_stores, quick=options.quick),
     )
     for cell in others:
         if cell.shape in chosen_shapes:

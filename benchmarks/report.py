@@ -10,7 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.matrix import COMPARED, Shape, Store
-from benchmarks.results import Comparison, Measured, Results, ms_per_step, peak_mib, sent_per_step
+from benchmarks.results import (
+    Comparison,
+    Measured,
+    Results,
+    Tasks,
+    ms_per_step,
+    peak_mib,
+    sent_per_step,
+)
 from benchmarks.targets import Verdict, judged
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -164,36 +172,41 @@ def _listing(results: Results) -> str:
 def _tasks(results: Results) -> str:
     rows = [
         (
-            f"{one.cell.sizes.tasks:,}",
-            f"{one.ms_per_step:.2f} ms",
-            f"{one.figures['busy_ms']:.2f} ms",
-            "{untuned_ms:.2f} ms".format_map(one.figures),
-            "{backlog_ms:.2f} ms".format_map(one.figures),
-            f"{one.figures['alone_ms']:.1f} ms",
-            "{stall_ms:.0f} ms ({working_ms:.0f} ms, {collecting_ms:.0f} ms)".format_map(
-                one.figures
-            ),
-            f"{one.peak_mib:.0f} MiB",
+            f"{one.count:,}",
+            " ".join([f"{cost:.2f}" for cost in one.costs]) + " ms",
+            f"{one.middle('busy_ms'):.2f} ms",
+            f"{one.middle('untuned_ms'):.2f} ms",
+            f"{one.middle('backlog_ms'):.2f} ms",
+            f"{one.middle('alone_ms'):.1f} ms",
+            _stall(one),
+            f"{peak_mib(one.cells):.0f} MiB",
         )
         for one in results.tasks()
     ]
     head = (
         *(
             "tasks",
-            "each",
+            "each, by round",
             "of the processor",
             "collector untuned",
             "backlog of 1,000",
             "one alone",
         ),
-        *("longest stall (at work, collector)", "memory"),
+        *("longest stall (with waits, collector)", "memory"),
     )
     parts = [_table(head, rows)] if rows else []
-    for one in results.requests():
-        without, adding = one.figures["without_ms"], one.figures["with_ms"]
-        answer = f"{without:.2f} ms without a task, {adding:.2f} ms with one"
-        parts.append(f"An answer of a server took {answer} (median).")
+    answers = [
+        "{without_ms:.2f} ms without a task, {with_ms:.2f} ms with one".format_map(one.figures)
+        for one in results.requests()
+    ]
+    if answers:
+        parts.append(f"An answer of a server took {'; '.join(answers)} (medians of each round).")
     return "\n\n".join(parts)
+
+
+def _stall(tasks: Tasks) -> str:
+    waits, collecting = tasks.most("with_waits_ms"), tasks.most("collecting_ms")
+    return f"{tasks.most('stall_ms'):.0f} ms ({waits:.0f} ms, {collecting:.0f} ms)"
 
 
 def _pages(results: Results) -> str:

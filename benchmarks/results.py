@@ -73,6 +73,25 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Tasks:
+    """So many background tasks, over all rounds."""
+
+    count: int
+    cells: list[Measured]
+
+    @property
+    def costs(self) -> list[float]:
+        """Milliseconds a task of each round, sorted."""
+        return sorted(one.ms_per_step for one in self.cells)
+
+    def middle(self, figure: str) -> float:
+        return median(one.figures[figure] for one in self.cells)
+
+    def most(self, figure: str) -> float:
+        return max(one.figures[figure] for one in self.cells)
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """All cells of a run, in the order in which they were made."""
 
@@ -102,10 +121,12 @@ class Results:
     def listings(self) -> list[Measured]:
         return [one for one in self.cells if one.cell.shape is Shape.LISTING and one.ok]
 
-    def tasks(self) -> list[Measured]:
-        """Background tasks, by how many they were; the last of each that was measured."""
-        found = {one.cell.sizes.tasks: one for one in self.of(Shape.TASKS, Store.SQLITE)}
-        return [found[tasks] for tasks in sorted(found)]
+    def tasks(self) -> list[Tasks]:
+        """Background tasks, by how many they were."""
+        found: dict[int, list[Measured]] = {}
+        for one in self.of(Shape.TASKS, Store.SQLITE):
+            found.setdefault(one.cell.sizes.tasks, []).append(one)
+        return [Tasks(count, found[count]) for count in sorted(found)]
 
     def requests(self) -> list[Measured]:
         return self.of(Shape.REQUESTS, Store.SQLITE)

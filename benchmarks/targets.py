@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.matrix import Shape, Store
-from benchmarks.results import Results
+from benchmarks.results import Results, ms_per_step, peak_mib
 
 RATIOS = {
     (Shape.CHAIN, Store.REDIS): 5.0,
@@ -114,23 +115,26 @@ def _pages(results: Results) -> Iterator[Verdict]:
 
 
 def _tasks(results: Results) -> Iterator[Verdict]:
-    found = [one for one in results.tasks() if one.cell.sizes.tasks >= JUDGED_TASKS]
+    found = [one for one in results.tasks() if one.count >= JUDGED_TASKS]
     for one in found:
-        what = f"a background task on SQLite, {one.cell.sizes.tasks:,} of them"
-        cost, stall = one.ms_per_step, one.figures["stall_ms"]
+        what = f"a background task on SQLite, {one.count:,} of them"
+        cost, stall = ms_per_step(one.cells), one.most("stall_ms")
         yield Verdict(what, f"at most {TASK_MS:g} ms", f"{cost:.2f} ms", cost <= TASK_MS)
         wanted = f"at most {STALL_MS:g} ms"
         yield Verdict(f"{what}: longest stall", wanted, f"{stall:.0f} ms", stall <= STALL_MS)
     if len(found) > 1:
         small, large = found[0], found[-1]
-        sizes = f"{large.cell.sizes.tasks:,} tasks against {small.cell.sizes.tasks:,}"
-        yield _growth(f"time a task, {sizes}", large.ms_per_step / small.ms_per_step, TIME_GROWTH)
-        yield _growth(f"memory, {sizes}", large.peak_mib / small.peak_mib, TIME_GROWTH)
+        sizes = f"{large.count:,} tasks against {small.count:,}"
+        longer = ms_per_step(large.cells) / ms_per_step(small.cells)
+        yield _growth(f"time a task, {sizes}", longer, TIME_GROWTH)
+        more = peak_mib(large.cells) / peak_mib(small.cells)
+        yield _growth(f"memory, {sizes}", more, TIME_GROWTH)
 
 
 def _requests(results: Results) -> Iterator[Verdict]:
-    for one in results.requests():
-        more = one.figures["with_ms"] - one.figures["without_ms"]
+    found = results.requests()
+    if found:
+        more = median(one.figures["with_ms"] - one.figures["without_ms"] for one in found)
         what = "an answer that adds a background task, against one that does not, median"
         wanted = f"at most {REQUEST_MS:g} ms more"
         yield Verdict(what, wanted, f"{more:.2f} ms more", more <= REQUEST_MS)

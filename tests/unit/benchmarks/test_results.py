@@ -1,5 +1,6 @@
 """How measurements become numbers, judgements and a page."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,30 @@ def test_the_slowest_kind_of_page_is_held_against_the_wish_too(slowest: str, hol
     assert [verdict.holds for verdict in verdicts] == [True, True, True, holds]
     shown = "| Redis | 100,000 | 2.0 ms, at most 9 ms | 3.0 ms, at most 80 ms |"
     assert shown in sections(results, {})["listing"]
+
+
+def test_of_the_rounds_of_background_tasks_the_middle_cost_counts_and_the_longest_stall() -> None:
+    def round_(number: int, tasks: int, cost_ms: float, stall_ms: float) -> Measured:
+        cell = Cell(Shape.TASKS, Store.SQLITE, sizes=replace(FULL, tasks=tasks))
+        names = ("busy_ms", "untuned_ms", "backlog_ms", "alone_ms", "collecting_ms")
+        figures = dict.fromkeys(names, 1.0) | {"stall_ms": stall_ms, "with_waits_ms": 90.0}
+        seconds = cost_ms * tasks / 1000
+        return Measured(cell, number, seconds, tasks, ok=True, peak_mib=90.0, figures=figures)
+
+    small = [(0.40, 11.0), (0.70, 12.0), (0.41, 13.0)]
+    large = [(0.52, 20.0), (0.48, 51.0), (0.49, 30.0)]
+    results = Results(
+        [
+            round_(number, count, *found)
+            for count, rounds in ((100_000, large), (1000, small))
+            for number, found in enumerate(rounds)
+        ]
+    )
+
+    shown = [(verdict.found, verdict.holds) for verdict in judged(results)]
+
+    assert shown[:2] == [("0.41 ms", True), ("13 ms", True)]
+    assert shown[2:4] == [("0.49 ms", True), ("51 ms", False)]
+    assert shown[4][0].startswith("1.2")
+    assert "| 1,000 | 0.40 0.41 0.70 ms |" in sections(results, {})["tasks"]
+    assert "| 13 ms (90 ms, 1 ms) |" in sections(results, {})["tasks"]
