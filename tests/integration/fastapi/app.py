@@ -5,18 +5,19 @@ import os
 from pathlib import Path
 
 from fastapi import BackgroundTasks, FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from fastapi_taskflow import TaskManager
 
 JOURNAL = Path(os.environ["JOURNAL"])
-IS_BUSY = "BUSY" in os.environ
-"""Tasks come faster than they are worked off: most of them wait when a server is killed."""
+BUSY = int(os.environ.get("BUSY", "0"))
+"""So few may run at once, unless it is 0: most of them wait when a server is killed."""
 
 manager = TaskManager(
     snapshot_db=os.environ["TASKS"],
     shutdown_timeout=0.5,
     max_process_workers=1,
-    max_concurrent_tasks=5 if IS_BUSY else None,
+    max_concurrent_tasks=BUSY or None,
 )
 app = FastAPI()
 manager.install(app)
@@ -31,7 +32,13 @@ def write(line: str) -> None:
 @manager.task(requeue_on_interrupt=True)
 async def note(number: int) -> None:
     write(f"begin {number}")
-    await asyncio.sleep(0.1 if IS_BUSY else 0.01)
+    await asyncio.sleep(0.1 if BUSY else 0.01)
+
+
+@manager.task()
+async def note_once(number: int) -> None:
+    write(f"begin {number}")
+    await asyncio.sleep(0.1)
 
 
 @manager.task()
@@ -49,6 +56,11 @@ def square(number: int) -> int:
 @app.post("/note/{number}")
 async def add_note(number: int, tasks: BackgroundTasks) -> str:
     return tasks.add_task(note, number)  # type: ignore[func-returns-value]
+
+
+@app.post("/note_once/{number}")
+async def add_note_once(number: int, tasks: BackgroundTasks) -> str:
+    return tasks.add_task(note_once, number)  # type: ignore[func-returns-value]
 
 
 @app.post("/once/{number}")
@@ -75,3 +87,14 @@ async def show(task_id: str) -> dict[str, object]:
 @app.post("/cancel/{task_id}")
 async def cancel(task_id: str) -> str:
     return (await manager.cancel(task_id)).status
+
+
+async def served(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application; writes down when it answers that it has added a task to be run once."""
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start" and scope["path"].startswith("/note_once/"):
+            write(f"answer {scope['path'].removeprefix('/note_once/')}")
+        await send(message)
+
+    await app(scope, receive, answer)

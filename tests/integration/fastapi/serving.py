@@ -37,7 +37,7 @@ class Server:
             command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--fd", str(fd)]
             self._log = (directory / f"server-{port}.log").open("w+b")
             self.process = subprocess.Popen(
-                [*command, "tests.integration.fastapi.app:app"],
+                [*command, "tests.integration.fastapi.app:served"],
                 cwd=ROOT,
                 env=env,
                 stdout=self._log,

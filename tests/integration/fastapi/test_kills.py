@@ -1,79 +1,20 @@
 """A task whose response was received runs, whatever happens to the server; once, if it may."""
 
-import asyncio
-import os
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
 from taskiq_flow.model.records import RunStatus
-from taskiq_flow.stores.base import RunStore
-from tests.integration.fastapi.serving import Server, journal, post_many, serving, store_of
+from tests.integration.fastapi.killing import LONG, Tasks, until
+from tests.integration.fastapi.serving import journal, serving, store_of
 
-LONG = os.environ.get("TASKIQ_FLOW_CHAOS") == "long"
 REQUESTS = 2000
-
-
-async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 60) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - other processes bring it about
-            await asyncio.sleep(0.05)
-
-
-@dataclass
-class Tasks:
-    """The tasks whose responses were received, where they are stored and what they wrote."""
-
-    directory: Path
-    store: RunStore
-    answered: dict[int, str]
-
-    async def succeeded(self) -> set[int]:
-        ended = await self.store.ended_among(list(self.answered.values()))
-        return {n for n, i in self.answered.items() if ended.get(i) is RunStatus.COMPLETED}
-
-    async def have_all_succeeded(self) -> bool:
-        return len(await self.succeeded()) == len(self.answered)
-
-    def begun(self) -> Counter[int]:
-        """How often each has begun."""
-        lines = (line.split() for line in journal(self.directory))
-        return Counter(int(number) for word, number, *_ in lines if word == "begin")
-
-    async def kill_amid(
-        self,
-        numbers: range,
-        servers: list[Server],
-        *,
-        after: int,
-        how: signal.Signals = signal.SIGKILL,
-    ) -> Counter[int]:
-        """Add tasks through servers, and kill the first of them after so many answers.
-
-        Returns how often each task that had succeeded by then had begun.
-        """
-        urls, enough = [server.url for server in servers], len(self.answered) + after
-        sending = asyncio.create_task(post_many(urls, "note", numbers, self.answered))
-        await until(lambda: _are(len(self.answered) >= enough), seconds=300)
-        await asyncio.to_thread(servers[0].kill, how)
-        succeeded = await self.succeeded()
-        begun = self.begun()
-        await sending
-        return Counter({number: begun[number] for number in succeeded})
-
-    def begun_again(self, before: Counter[int]) -> set[int]:
-        """The tasks that have begun since, though they had succeeded then."""
-        begun = self.begun()
-        return {number for number in before if begun[number] != before[number]}
 
 
 async def test_tasks_of_a_killed_server_run_on_another_one_and_on_the_next(tmp_path: Path) -> None:
@@ -132,10 +73,6 @@ async def test_tasks_of_a_killed_server_run_on_another_one_and_on_the_next(tmp_p
     assert square != f"square 7 {other.process.pid}"
 
 
-async def _are(what: bool) -> bool:
-    return what
-
-
 @pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.timeout(600)
@@ -159,7 +96,7 @@ async def test_every_answered_task_runs_and_none_again_that_succeeded(
     """
     monkeypatch.setenv("TASKIQ_FLOW_NAMESPACE", namespace)
     if seed % 2:
-        monkeypatch.setenv("BUSY", "yes")
+        monkeypatch.setenv("BUSY", "5")
     kept = f"sqlite:///{tmp_path}/tasks.db"
     url = kept if store == "sqlite" else str(request.getfixturevalue(f"{store}_url"))
     chance = random.Random(seed)
