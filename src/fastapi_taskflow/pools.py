@@ -8,9 +8,9 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -31,19 +31,26 @@ class Pools:
     max_processes: int | None
     _threads: ThreadPoolExecutor | None = None
     _processes: ProcessPoolExecutor | None = None
+    _in_threads: set[Future[Any]] = field(default_factory=set["Future[Any]"])
 
-    async def in_thread(self, call: Callable[[], Any]) -> Any:
+    async def in_thread(self, call: Callable[[], Any], begins: Callable[[], None]) -> Any:
         """Call a function in a thread, with the caller's context variables.
 
-        Cancelling the wait does not stop the thread.
+        ``begins`` is called there right before it; or here, if no thread is free: who waits for
+        the one does not wait for the other. Cancelling the wait does not stop the thread.
         """
+        most = self.max_threads or THREADS
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(
-                self.max_threads or THREADS, thread_name_prefix="background-task"
-            )
-        context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(context.run, call))
+            self._threads = ThreadPoolExecutor(most, thread_name_prefix="background-task")
+        context, work = contextvars.copy_context(), call
+        if len(self._in_threads) < most:
+            work = functools.partial(_begin, begins, call)
+        else:
+            begins()
+        future = self._threads.submit(context.run, work)
+        self._in_threads.add(future)
+        future.add_done_callback(self._in_threads.discard)
+        return await asyncio.wrap_future(future)
 
     async def in_process(self, work: Work) -> Worked:
         """Run a function in a process. One that dies takes its task with it, and is replaced."""
@@ -66,6 +73,11 @@ class Pools:
             threads.shutdown(wait=False, cancel_futures=True)
         if processes is not None:
             await _end(processes, process_seconds)
+
+
+def _begin(begins: Callable[[], None], call: Callable[[], Any]) -> Any:
+    begins()
+    return call()
 
 
 async def _end(pool: ProcessPoolExecutor, seconds: float) -> None:

@@ -339,6 +339,7 @@ class LocalQueues:
 
     def _vacate(self, waiting: Waiting) -> None:
         self._going.discard(waiting.run_id)
+        self._inside.discard(waiting.run_id)  # its thread may have begun when nobody waited for it
         self._known.pop(waiting.run_id, None)
         if not waiting.eager:
             self.lanes[waiting.queue].running -= 1

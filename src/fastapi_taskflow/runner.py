@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,8 @@ class TaskRunner:
             begun = _lifecycle(going, TaskStatus.RUNNING) if step.attempt == 1 else None
             self.tell(begun or retry_event(going.context))
         self.going[run_id] = going
-        self.entered(run_id)
+        if task.executor != "thread":  # a thread says so itself
+            self.entered(run_id)
         error: BaseException | None = None
         # For good: a step has its context variables for itself.
         begin_running(going)
@@ -195,7 +197,13 @@ class TaskRunner:
         call = decode_call(task, payload, self.cipher)
         if task.executor == "async":
             return await task.func(*call.args, **call.kwargs)
-        return await self.pools.in_thread(functools.partial(_call_sync, task, call))
+        begins = functools.partial(self._begins, going, asyncio.get_running_loop())
+        return await self.pools.in_thread(functools.partial(_call_sync, task, call), begins)
+
+    def _begins(self, going: Going, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread begins with a task."""
+        with suppress(RuntimeError):  # the event loop has ended, and nobody waits for that
+            loop.call_soon_threadsafe(self.entered, going.step.run_id)
 
     async def _in_process(self, going: Going, payload: Any) -> Any:
         task, context = going.task, going.context

@@ -111,6 +111,31 @@ async def test_tasks_that_wait_in_their_functions_keep_no_others_from_beginning(
     await asyncio.gather(*queues.stop())
 
 
+async def test_a_thread_that_begins_when_nobody_waits_for_it_lets_no_more_tasks_begin() -> None:
+    """As that of a task that is cancelled: its end is recorded then."""
+    queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
+    begun: list[str] = []
+    may_end = asyncio.Event()
+
+    async def begin(task: Ready) -> None:
+        begun.append(run_id := task.address.run_id)
+        if run_id == "cancelled":
+            queues.left(run_id)
+            queues.entered(run_id)
+        else:
+            await may_end.wait()
+
+    queues.start(begin)
+    for name in ("cancelled", *map(str, range(STARTING_MOST + 1))):
+        queues.put(Ready(Address(name, 0, 0), "background", "", "task"), "thread", since=0.0)
+        await asyncio.sleep(0)
+    for _ in range(STARTING_MOST):  # turns of the event loop: it has nothing more to do
+        await asyncio.sleep(0)
+
+    assert len(begun) == 1 + STARTING_MOST
+    may_end.set()
+
+
 async def test_a_running_task_that_is_dropped_is_not_taken_again_while_it_runs() -> None:
     """It was cancelled: its function is being stopped, and recovery may still hear of it."""
     queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
