@@ -15,6 +15,7 @@ from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.stores.sql.gate import GateOptions
 from taskiq_flow.stores.sql.kept import KeptRuns
 from taskiq_flow.stores.sql.session import Session
+from taskiq_flow.stores.sql.sqlite_checkpoints import Checkpoints
 from taskiq_flow.stores.sql.sqlite_faults import fix_of, is_of_the_file
 from taskiq_flow.stores.sql.sqlite_session import ApartError, SqliteSession
 
@@ -22,12 +23,6 @@ logger = logging.getLogger("taskiq_flow.stores")
 
 ATTEMPTS: Final = 2
 """How often a batch is tried while the file is locked, or when its connection broke."""
-
-LOG_PAGES: Final = 4000
-"""Pages of the log of writes (16 MB) after which they are brought into the file.
-
-By then most of them were written several times, and go there once.
-"""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +58,7 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._closing: finalize[..., SqliteFile] | None = None
         self._of_parent: sqlite3.Connection | None = None
+        self._checkpoints = Checkpoints(options.shown_url, synchronous=synchronous)
         self._kept = KeptRuns()
         self._version: int | None = None
         self._committing: list[Job] | None = None
@@ -83,6 +79,7 @@ class SqliteFile:
                 _fail(batch, error)
                 return
             else:
+                self._checkpoints.look()
                 return
 
     def has_stored(self, batch: list[Job]) -> bool:
@@ -96,6 +93,7 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connection; the next batch opens another one."""
         if self._closing is not None:
+            self._checkpoints.wait(self._patience)
             self._closing()
             self._connection = self._closing = self._version = None
 
@@ -181,7 +179,7 @@ class SqliteFile:
             try:
                 _use_write_ahead_log(connection, until=time.monotonic() + self._patience)
                 connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+                self._checkpoints.prepare(connection)
             except BaseException:
                 connection.close()
                 raise
