@@ -79,8 +79,12 @@ class SqliteFile:
                 _fail(batch, error)
                 return
             else:
-                self._checkpoints.look()
                 return
+
+    def look_after_log(self) -> None:
+        """Have the log brought into the file, if it is time; when nobody waits for an answer."""
+        if self._connection is not None:
+            self._checkpoints.look()
 
     def has_stored(self, batch: list[Job]) -> bool:
         """Whether a batch is in the file, though a signal came before anybody could be told."""

@@ -179,6 +179,7 @@ class SqliteThread:
             if len(todo) < len(batch):
                 self._let_leave([job.user for job in batch if job.work is None])
             _deliver(batch)
+            self._file.look_after_log()
         except BaseException as error:
             if self._file.has_stored(todo):
                 _deliver(todo)
