@@ -25,6 +25,10 @@ ATTEMPTS: Final = 2
 """How often a batch is tried while the file is locked, or when its connection broke."""
 
 
+LOOK_AFTER: Final = 100
+"""Operations after which the log is looked at: each look takes time from who has an answer now."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One operation that a ``user`` waits for; without ``work`` the user leaves.
@@ -59,6 +63,7 @@ class SqliteFile:
         self._closing: finalize[..., SqliteFile] | None = None
         self._of_parent: sqlite3.Connection | None = None
         self._checkpoints = Checkpoints(options.shown_url, synchronous=synchronous)
+        self._unseen = 0
         self._kept = KeptRuns()
         self._version: int | None = None
         self._committing: list[Job] | None = None
@@ -79,11 +84,13 @@ class SqliteFile:
                 _fail(batch, error)
                 return
             else:
+                self._unseen += len(batch)
                 return
 
     def look_after_log(self) -> None:
         """Have the log brought into the file, if it is time; when nobody waits for an answer."""
-        if self._connection is not None:
+        if self._unseen >= LOOK_AFTER and self._connection is not None:
+            self._unseen = 0
             self._checkpoints.look()
 
     def has_stored(self, batch: list[Job]) -> bool:
