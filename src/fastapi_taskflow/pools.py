@@ -68,6 +68,7 @@ class Pools:
     async def close(self, process_seconds: float) -> None:
         """Wait so long for processes, then kill them; threads cannot be ended, and are left."""
         threads, self._threads = self._threads, None
+        self._in_threads = set()
         processes, self._processes = self._processes, None
         if threads is not None:
             threads.shutdown(wait=False, cancel_futures=True)

@@ -24,7 +24,6 @@ logger = logging.getLogger("taskiq_flow.stores")
 ATTEMPTS: Final = 2
 """How often a batch is tried while the file is locked, or when its connection broke."""
 
-
 LOOK_AFTER: Final = 100
 """Operations after which the log is looked at: each look takes time from who has an answer now."""
 
