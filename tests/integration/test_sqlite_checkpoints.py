@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,60 @@ async def test_what_is_written_counts_though_no_thread_can_be_begun(
     assert await run.start("a")
     assert await bench.store.count_runs(RunFilter()) == written + 2
     assert caplog.text == ""
+
+
+def test_a_signal_before_the_thread_of_a_checkpoint_begins_lets_the_file_be_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the thread of a caller, who looks after the log as well."""
+
+    def break_off(_thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    checkpoints = Checkpoints("runs.db", synchronous="NORMAL")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        checkpoints.prepare(connection)
+        connection.execute(f"CREATE TABLE some AS SELECT zeroblob({SMALL})")
+        with monkeypatch.context() as signalled:
+            signalled.setattr(threading.Thread, "start", break_off)
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.look()
+        checkpoints.wait(1.0)
+
+        checkpoints._seen = 0
+        checkpoints.look()
+        checkpoints.wait(30.0)
+    assert path.stat().st_size >= SMALL
+
+
+async def test_the_log_of_a_file_that_was_moved_away_is_not_taken_for_that_of_another(
+    bench: StoreBench, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new file in its place would be empty, and the log be deleted as a left one."""
+    await bench.create(step("a"))
+    shutil.move(path, path.with_suffix(".moved"))
+    await write(bench, path, SMALL)
+    await over(bench)
+
+    assert path.name not in os.listdir(path.parent)
+    assert log_bytes(path) >= SMALL
+    assert "was not brought into its file" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+@pytest.mark.parametrize("name", ["\udcff", "50%41?mode=ro#"])
+async def test_a_file_may_be_in_a_directory_of_any_name(
+    path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = path.parent / name
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    found = SqlRunStore("sqlite:///runs.db")
+    async with StoreBench(lambda _options, _clock: found) as bench:
+        await bench.create(step("a"))
+        monkeypatch.chdir(path.parent)
+        file = directory / "runs.db"
+        written = await write(bench, file, SMALL - log_bytes(file))
+        await over(bench)
+        assert stored_in_file(file) >= written

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from typing import Final
+from urllib.parse import quote
 
 logger = logging.getLogger("taskiq_flow.stores")
 
@@ -38,7 +39,9 @@ class Checkpoints:
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Learn from a new connection where the file is, and let its log be as long as it says."""
+        connection.text_factory = os.fsdecode  # the name of a directory may be no UTF-8
         self._path = connection.execute("PRAGMA database_list").fetchone()[2]
+        connection.text_factory = str
         connection.execute(f"PRAGMA wal_autocheckpoint = {MOST_LOG_PAGES}")
         connection.execute("PRAGMA journal_size_limit = 0")
 
@@ -64,12 +67,15 @@ class Checkpoints:
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of a checkpoint, at most so long."""
-        if self._thread is not None:
+        # A signal may have come before it was begun.
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(seconds)
 
     def _bring(self, path: str) -> None:
         try:
-            connection = sqlite3.connect(path, isolation_level=None)
+            # Were it made anew where it was moved away, SQLite would delete its log.
+            uri = f"file:{quote(os.fsencode(path), safe='')}?mode=rw"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
             try:
                 connection.execute(f"PRAGMA synchronous = {self._synchronous}")
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
