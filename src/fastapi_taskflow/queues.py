@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -111,6 +111,7 @@ class LocalQueues:
         self._number = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks = False
+        self._context: Context | None = None
 
     # -- what there is
 
@@ -263,6 +264,8 @@ class LocalQueues:
     def start(self, begin: Begin) -> None:
         """Begin tasks from now on; what was taken before goes first."""
         self.begin = begin
+        # A task without a context has none of another one, whose thread says that it begins.
+        self._context = copy_context()
         # Nobody would look by themselves: a task that is known is not taken again.
         self._look_soon()
 
@@ -295,7 +298,7 @@ class LocalQueues:
     def _look_soon(self) -> None:
         if self._waits and not self._looks and self.begin is not None:
             self._looks = True
-            asyncio.get_running_loop().call_soon(self._look)
+            asyncio.get_running_loop().call_soon(self._look, context=self._context)
 
     def _look(self) -> None:
         self._looks = False

@@ -1,12 +1,15 @@
 """What is ready to run begins, whichever comes first: the task, or the time to begin tasks."""
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi_taskflow.models import Executor, QueueConfig
 from fastapi_taskflow.queues import STARTING_MOST, LocalQueues
 from taskiq_flow.engine.routing import route_of
 from taskiq_flow.model.records import Address, Ready
+
+whose: ContextVar[str] = ContextVar("whose", default="nobody")
 
 
 async def test_a_task_that_is_due_before_tasks_may_begin_does_not_wait_for_the_next_one() -> None:
@@ -134,6 +137,33 @@ async def test_a_thread_that_begins_when_nobody_waits_for_it_lets_no_more_tasks_
 
     assert len(begun) == 1 + STARTING_MOST
     may_end.set()
+
+
+async def test_a_task_begins_without_the_context_variables_of_the_one_that_let_it_begin() -> None:
+    """Those with which a thread says that it begins are its task's."""
+    queues = LocalQueues({}, {"async": None, "thread": None, "process": None})
+    seen: list[str] = []
+    may_end = asyncio.Event()
+
+    async def begin(_task: Ready) -> None:
+        seen.append(whose.get())
+        await may_end.wait()
+
+    queues.start(begin)
+    for name in map(str, range(STARTING_MOST + 2)):
+        queues.put(Ready(Address(name, 0, 0), "background", "", "task"), "thread", since=0.0)
+    for _ in range(STARTING_MOST):
+        await asyncio.sleep(0)
+    assert len(seen) == STARTING_MOST
+    whose.set("another task")
+    queues.entered("0")
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert seen == ["nobody"] * (STARTING_MOST + 1)
+    queues.left("0")
+    may_end.set()
+    await asyncio.gather(*queues.stop())
 
 
 async def test_a_running_task_that_is_dropped_is_not_taken_again_while_it_runs() -> None:
