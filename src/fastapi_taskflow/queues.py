@@ -264,8 +264,7 @@ class LocalQueues:
     def start(self, begin: Begin) -> None:
         """Begin tasks from now on; what was taken before goes first."""
         self.begin = begin
-        # A task without a context has none of another one, whose thread says that it begins.
-        self._context = copy_context()
+        self._context = copy_context()  # not that of a task that says that it has begun
         # Nobody would look by themselves: a task that is known is not taken again.
         self._look_soon()
 
