@@ -48,20 +48,21 @@ def are_going() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "taskiq-flow-checkpoint"]
 
 
-async def write(bench: StoreBench, path: Path, more: int) -> int:
-    """Store runs until the log has so many more bytes; returns how many."""
-    count, before = 0, log_bytes(path)
-    while log_bytes(path) < before + more:
-        await bench.create(step("a"))
-        count += 1
-    return count
-
-
 async def over(bench: StoreBench) -> None:
     await bench.store.workers()  # what comes before it has been looked after then
     async with asyncio.timeout(30):
         while are_going():  # noqa: ASYNC110 - threads tell nobody
             await asyncio.sleep(0.01)
+
+
+async def write(bench: StoreBench, path: Path, more: int) -> int:
+    """Store runs until the log has so many more bytes; returns how many."""
+    await over(bench)
+    count, before = 0, log_bytes(path)
+    while log_bytes(path) < before + more:
+        await bench.create(step("a"))
+        count += 1
+    return count
 
 
 def stored_in_file(path: Path) -> int:
