@@ -123,8 +123,8 @@ class LocalEngine:
     ) -> tuple[Ready, ...] | asyncio.Future[None]:
         """Store a task and begin it, in the place that is reserved for it.
 
-        The future is done when its function is called. Without one it is not begun, and what is
-        ready is returned, as when a task is only stored.
+        The future is done when its function begins. Without one it is not begun, and what is ready
+        is returned, as when a task is only stored.
 
         Raises:
             StoreError: The store does not take it.

@@ -141,7 +141,7 @@ async def test_a_checkpoint_that_fails_is_said_and_tried_again(
         broken.setattr(sqlite_checkpoints.sqlite3, "connect", refuse)
         await write(bench, path, SMALL)
         await over(bench)
-    assert "was not brought into its file, it is tried again: disk I/O error" in caplog.text
+    assert "was not brought into its file, it is tried again: disk I/O error; see" in caplog.text
 
     written = await write(bench, path, SMALL)
     await over(bench)

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -27,16 +28,8 @@ pytestmark = [
         pytest.param("postgres", marks=pytest.mark.postgres),
     ]
 )
-def url(
-    request: pytest.FixtureRequest,
-    namespace: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
-    monkeypatch.setenv("TASKIQ_FLOW_NAMESPACE", namespace)
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/tasks.db"
-    return str(request.getfixturevalue(f"{request.param}_url"))
+def url(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> str:
+    return url_of(request.param)
 
 
 async def test_a_task_that_did_not_wait_had_begun_when_it_was_answered(

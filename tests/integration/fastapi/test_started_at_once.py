@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,16 +52,8 @@ def nothing_has_begun() -> None:
         pytest.param("postgres", marks=pytest.mark.postgres),
     ]
 )
-def url(
-    request: pytest.FixtureRequest,
-    namespace: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> str | None:
-    monkeypatch.setenv("TASKIQ_FLOW_NAMESPACE", namespace)
-    if request.param in ("redis", "postgres"):
-        return str(request.getfixturevalue(f"{request.param}_url"))
-    return None if request.param == "memory" else f"sqlite:///{tmp_path / 'tasks.db'}"
+def url(request: pytest.FixtureRequest, url_of: Callable[[str], str | None]) -> str | None:
+    return url_of(request.param)
 
 
 class Asked:

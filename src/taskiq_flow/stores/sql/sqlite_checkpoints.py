@@ -9,6 +9,8 @@ import threading
 from typing import Final
 from urllib.parse import quote
 
+from taskiq_flow.stores.sql.sqlite_faults import fix_of
+
 logger = logging.getLogger("taskiq_flow.stores")
 
 LOG_BYTES: Final = 16_000_000
@@ -82,5 +84,5 @@ class Checkpoints:
             finally:
                 connection.close()
         except sqlite3.Error as error:
-            message = "The log of writes of %s was not brought into its file, it is tried again: %s"
-            logger.warning(message, self._shown_url, error)
+            message = "The log of %s was not brought into its file, it is tried again: %s; %s"
+            logger.warning(message, self._shown_url, error, fix_of(error))
