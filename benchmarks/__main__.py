@@ -27,6 +27,7 @@ from benchmarks.matrix import (
 )
 from benchmarks.places import Servers, placed
 from benchmarks.results import Asked, Measured, Results
+from benchmarks.stalls import host_share, spent
 
 CELL_SECONDS = 300.0
 """A cell that takes longer is stopped, and reported as failed."""
@@ -48,6 +49,7 @@ async def _measure_all(options: argparse.Namespace, servers: Servers) -> int:
     for absent in (store for store in Store if store not in stores):
         print(f"No cells on {absent}: no server (`make bench` starts them).", file=sys.stderr)
     load = f"{os.getloadavg()[0]:.1f} busy processes beside the benchmark, when it began"
+    before = spent()
     # Nobody looks at the times of a quick run, so its cells need not be alone.
     room = asyncio.Semaphore(os.cpu_count() or 1 if options.quick else 1)
     cells = list(_cells(options, stores))
@@ -61,7 +63,8 @@ async def _measure_all(options: argparse.Namespace, servers: Servers) -> int:
     if options.json is not None:
         cells = [one.to_json() for one in results.cells]
         options.json.write_text(json.dumps(cells, indent=1), encoding="utf-8")
-    parts = report.sections(results, {"Load": load, **await servers.described()})
+    around = {"Load": load, "Taken by the host": host_share(before, spent())}
+    parts = report.sections(results, {**around, **await servers.described()})
     print(report.as_text(parts))
     if (
         not options.quick

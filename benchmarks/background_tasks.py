@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -21,6 +20,7 @@ from fastapi import BackgroundTasks, FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from benchmarks.matrix import Cell, Shape, Sizes
+from benchmarks.stalls import TICK_SECONDS, Stalls
 from fastapi_taskflow import TaskManager
 from fastapi_taskflow.asgi import TaskMiddleware
 from taskiq_flow.model.records import RunFilter, RunStatus
@@ -38,9 +38,6 @@ WARM, ALONE, BESIDE = 200, 50, 5000
 COLLECT_AFTER = 10_000
 """Objects after which the collector looks, as the how-to advises; Python's own is 700."""
 
-TICK_SECONDS = 0.004
-"""How often the event loop shows that it lives, and how often the benchmark looks for room."""
-
 CELL = Cell.from_json(os.environ["BENCHMARK_CELL"])
 
 manager = TaskManager(snapshot_db=CELL.store_url)
@@ -52,62 +49,6 @@ async def same(number: int) -> int:
 
 
 # -- in one process
-
-
-@dataclass(slots=True)
-class Stalls:
-    """How long the event loop was busy in one go, and how long the garbage collector was.
-
-    ``longest`` is at the most a tick too much: nobody knows when in it the loop became busy. It
-    leaves out how long the loop's thread could have run and got no processor, because others of the
-    machine had all of them; ``with_waits`` is the longest that was seen by the clock.
-    """
-
-    longest: float = 0.0
-    with_waits: float = 0.0
-    collecting: float = 0.0
-    _began: float = 0.0
-    _ticking: asyncio.Task[None] | None = field(default=None)
-
-    async def __aenter__(self) -> Stalls:
-        gc.callbacks.append(self._hear)
-        self._ticking = asyncio.get_running_loop().create_task(self._tick())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        gc.callbacks.remove(self._hear)
-        if self._ticking is not None:
-            self._ticking.cancel()
-
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        with _waiting() as waited:
-            while True:
-                before, without = loop.time(), waited()
-                await asyncio.sleep(TICK_SECONDS)
-                took = loop.time() - before
-                self.with_waits = max(self.with_waits, took)
-                self.longest = max(self.longest, took - (waited() - without))
-
-    def _hear(self, phase: str, _info: dict[str, int]) -> None:
-        if phase == "start":
-            self._began = time.perf_counter()
-        else:
-            self.collecting = max(self.collecting, time.perf_counter() - self._began)
-
-
-@contextmanager
-def _waiting() -> Iterator[Callable[[], float]]:
-    """How many seconds this thread could have run and had no processor; 0 where nobody counts."""
-    try:
-        counted = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-    except OSError:
-        yield lambda: 0.0
-        return
-    try:
-        yield lambda: int(os.pread(counted, 80, 0).split()[1]) / 1e9
-    finally:
-        os.close(counted)
 
 
 async def _add_one(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -188,7 +129,7 @@ async def many(sizes: Sizes) -> dict[str, Any]:
         "peak_mib": memory,
         "figures": {
             "stall_ms": stalls.longest * 1000,
-            "with_waits_ms": stalls.with_waits * 1000,
+            "by_clock_ms": stalls.by_clock * 1000,
             "collecting_ms": stalls.collecting * 1000,
             "busy_ms": busy * 1000 / sizes.tasks,
             "alone_ms": median(alone) * 1000,

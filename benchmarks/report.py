@@ -192,7 +192,7 @@ def _tasks(results: Results) -> str:
             "backlog of 1,000",
             "one alone",
         ),
-        *("longest stall (with waits, collector)", "memory"),
+        *("longest stall (by the clock, collector)", "memory"),
     )
     parts = [_table(head, rows)] if rows else []
     answers = [
@@ -205,8 +205,8 @@ def _tasks(results: Results) -> str:
 
 
 def _stall(tasks: Tasks) -> str:
-    waits, collecting = tasks.most("with_waits_ms"), tasks.most("collecting_ms")
-    return f"{tasks.most('stall_ms'):.0f} ms ({waits:.0f} ms, {collecting:.0f} ms)"
+    by_clock, collecting = tasks.most("by_clock_ms"), tasks.most("collecting_ms")
+    return f"{tasks.most('stall_ms'):.0f} ms ({by_clock:.0f} ms, {collecting:.0f} ms)"
 
 
 def _pages(results: Results) -> str:

@@ -146,7 +146,7 @@ def test_of_the_rounds_of_background_tasks_the_middle_cost_counts_and_the_longes
     def round_(number: int, tasks: int, cost_ms: float, stall_ms: float) -> Measured:
         cell = Cell(Shape.TASKS, Store.SQLITE, sizes=replace(FULL, tasks=tasks))
         names = ("busy_ms", "untuned_ms", "backlog_ms", "alone_ms", "collecting_ms")
-        figures = dict.fromkeys(names, 1.0) | {"stall_ms": stall_ms, "with_waits_ms": 90.0}
+        figures = dict.fromkeys(names, 1.0) | {"stall_ms": stall_ms, "by_clock_ms": 90.0}
         seconds = cost_ms * tasks / 1000
         return Measured(cell, number, seconds, tasks, ok=True, peak_mib=90.0, figures=figures)
 
