@@ -13,6 +13,7 @@ from tests.integration.fastapi.killing import LONG, Tasks, until
 from tests.integration.fastapi.serving import journal, serving, store_of
 
 PLACES = 3
+"""In the event loop, and as many in threads."""
 
 pytestmark = [
     pytest.mark.chaos,
@@ -60,8 +61,8 @@ async def test_of_tasks_that_wait_a_kill_interrupts_no_more_than_have_a_place(
 
     begun = tasks.begun()
     interrupted = {n for n, status in statuses.items() if status is TaskStatus.INTERRUPTED}
-    assert len(interrupted - begun.keys()) <= PLACES
-    assert len(interrupted) <= PLACES
+    assert len(interrupted - begun.keys()) <= 2 * PLACES
+    assert len(interrupted) <= 2 * PLACES
     _assert_ended_and_ran_once(tasks, statuses)
 
 
