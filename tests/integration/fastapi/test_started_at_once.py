@@ -374,28 +374,6 @@ async def test_a_task_that_has_no_room_in_the_process_is_started_when_there_is(
     assert asked.calls.count("create_started") == 2
 
 
-@pytest.mark.usefixtures("one_at_a_time")
-async def test_a_request_that_is_cancelled_before_it_asks_the_store_leaves_its_places(
-    url: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = Asked(url, monkeypatch, max_concurrent_tasks=1)
-    async with asked.open() as manager:
-
-        def add() -> None:
-            manager.add_task(work, "one")
-            manager.add_task(work, "another")
-            asyncio.get_running_loop().call_soon(request.cancel)
-
-        request = asyncio.create_task(asked.request(add))
-        await asyncio.wait([request])
-        assert request.cancelled()
-        assert manager.queue_stats()[0]["running"] == 0
-        task_id = await asked.request(lambda: manager.add_task(work, "next"))
-        record = await record_of(manager, task_id)
-
-    assert (record.status, began) == (TaskStatus.SUCCESS, ["next"])
-
-
 async def test_a_task_whose_creation_was_obeyed_unheard_runs_when_it_is_added_again(
     url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
