@@ -26,6 +26,7 @@ from fastapi_taskflow.models import TaskExecutionContext, TaskStatus
 from fastapi_taskflow.pools import Pools
 from fastapi_taskflow.process import Work, encode_result, line_event
 from fastapi_taskflow.registry import RegisteredTask
+from fastapi_taskflow.requests import current
 from taskiq_flow.codec import decode, decode_error, encode
 from taskiq_flow.context import PipelineContext
 from taskiq_flow.exceptions import StepFailedError
@@ -156,6 +157,7 @@ class TaskRunner:
         error: BaseException | None = None
         # For good: a step has its context variables for itself.
         begin_running(going)
+        current.set(None)  # what it adds is not the request's, which may still fail
         try:
             return _storable(task, await self._call(going, payload))
         except SystemExit as exit_:

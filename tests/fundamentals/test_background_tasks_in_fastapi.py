@@ -514,6 +514,34 @@ def test_a_task_adds_a_task() -> None:
     assert desk.got == ["after this"]
 
 
+def test_what_a_task_adds_does_not_wait_for_the_response_nor_end_with_it() -> None:
+    desk = Desk()
+    added = threading.Event()
+
+    @desk.manager.task(eager=True)
+    async def first() -> None:
+        desk.manager.add_task(desk.note, "after it")
+        added.set()
+
+    @desk.app.get("/")
+    async def route(bt: BackgroundTasks) -> StreamingResponse:
+        bt.add_task(first)
+
+        async def lines() -> AsyncIterator[str]:
+            yield "one"
+            await asyncio.to_thread(added.wait, 5.0)
+            raise RuntimeError
+
+        return StreamingResponse(lines())
+
+    desk.manager.install(desk.app)
+    with TestClient(desk.app, raise_server_exceptions=False) as client:
+        client.get("/")
+        client.portal.call(desk.manager.wait, [t.task_id for t in desk.manager.store.list()])  # type: ignore[union-attr]
+
+    assert desk.got == ["after it"]
+
+
 def test_an_application_that_is_called_where_an_exception_is_handled_keeps_its_tasks() -> None:
     desk = Desk(run_synchronously=True)
     desk.manager.install(desk.app)
