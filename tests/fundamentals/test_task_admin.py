@@ -18,6 +18,8 @@ from fastapi_taskflow import (
     TaskStatus,
     task_log,
 )
+from taskiq_flow.exceptions import StoreUnavailableError
+from taskiq_flow.stores.memory import MemoryRunStore
 
 
 class Bank:
@@ -161,6 +163,33 @@ async def test_what_makes_no_sense_is_refused_with_the_reason(app: App) -> None:
 
             assert answer.status_code == 422, (method, address)
             assert words in answer.text
+
+
+async def test_a_cursor_that_no_page_gave_is_refused(app: App) -> None:
+    async with app.running() as client:
+        for address in ("/tasks", "/tasks/audit"):
+            answer = await client.get(address, params={"cursor": "none"})
+
+            assert answer.status_code == 400
+            assert "is not the cursor of a page" in answer.json()["detail"]
+
+
+async def test_a_retry_that_the_store_does_not_take_answers_503(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app.running() as client:
+        task_id = await app.run(break_down)
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise StoreUnavailableError("memory://", "it is full")
+
+        for method in ("create", "create_started"):
+            monkeypatch.setattr(MemoryRunStore, method, refuse)
+        answer = await client.post(f"/tasks/{task_id}/retry")
+
+        assert answer.status_code == 503
+        assert "it is full" in answer.json()["detail"]
+        assert (await client.get(f"/tasks/{task_id}")).json()["status"] == "failed"
 
 
 async def test_metrics_count_every_status_and_the_rate_is_of_those_that_ended(app: App) -> None:

@@ -12,6 +12,7 @@ from fastapi_taskflow.api.schemas import Refused
 from fastapi_taskflow.exceptions import (
     QueueFullError,
     TaskGoneError,
+    TaskNotStoredError,
     TaskStateError,
     UnknownQueueError,
     UnknownTaskError,
@@ -23,6 +24,7 @@ from taskiq_flow.exceptions import (
     OperationError,
     StoreUnavailableError,
     TaskiqFlowError,
+    TrackingQueryError,
 )
 from taskiq_flow.security import CSRF_HEADER, Role, Security
 from taskiq_flow.security.requests import SAFE_METHODS, is_https
@@ -37,7 +39,9 @@ STATUSES: tuple[tuple[type[TaskiqFlowError], int], ...] = (
     (TaskStateError, 400),
     (QueueFullError, 429),
     (StoreUnavailableError, 503),
+    (TaskNotStoredError, 503),
     (OperationError, 400),
+    (TrackingQueryError, 400),
     (ConfigurationError, 400),
 )
 
