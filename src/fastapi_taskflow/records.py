@@ -70,6 +70,7 @@ def record_of(
     error, stacktrace = _error_of(run)
     step = next((s for s in reversed(run.steps) if s.task), None)
     attempts = 0 if step is None else step.attempt
+    is_last_counted = run.status is RunStatus.FAILED and run.error != POISON_ERROR
     args, kwargs, hidden = _arguments_of(values, cipher)
     return TaskRecord(
         task_id=run.run_id,
@@ -80,7 +81,7 @@ def record_of(
         created_at=_moment(run.created_at),
         start_time=None if run.started_at is None else _moment(run.started_at),
         end_time=None if run.ended_at is None else _moment(run.ended_at),
-        retries_used=max(0, attempts - (status is TaskStatus.FAILED)),
+        retries_used=max(0, attempts - is_last_counted),
         error=error,
         logs=_log_lines(log),
         stacktrace=stacktrace,

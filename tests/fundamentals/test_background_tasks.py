@@ -624,6 +624,7 @@ async def test_what_runs_when_the_application_stops_is_interrupted_or_run_again(
         records = await ended(manager, first, second)
 
     assert [record.status for record in records] == ["interrupted", "success"]
+    assert [record.retries_used for record in records] == [0, 0]
     assert sorted(started) == ["again", "again", "once"]
 
 
