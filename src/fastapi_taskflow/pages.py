@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
@@ -16,6 +17,7 @@ from taskiq_flow.exceptions import (
     MissingExtraError,
     NotAllowedError,
     NotAuthenticatedError,
+    StoreError,
     TooManyAttemptsError,
 )
 from taskiq_flow.security import Login, Security, SecurityMiddleware
@@ -23,6 +25,8 @@ from taskiq_flow.security import Login, Security, SecurityMiddleware
 if TYPE_CHECKING:
     from fastapi_taskflow.api import Desk
     from taskiq_flow.security.requests import App, Receive, Scope, Send
+
+logger = logging.getLogger("fastapi_taskflow.admin")
 
 BODY_BYTES = 16 * 1024
 
@@ -37,7 +41,14 @@ class DashboardMount:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         if self._made is None or self._made[0] is not loop:
-            self._made = (loop, await self._make())
+            try:
+                self._made = (loop, await self._make())
+            except StoreError as error:
+                # Nobody has been asked yet who they are, so the answer names no address.
+                logger.warning("The dashboard cannot be opened: %s", error)
+                away = JSONResponse({"detail": "The store of the tasks does not answer."}, 503)
+                await away(scope, receive, send)
+                return
         await self._made[1](scope, receive, send)
 
     async def _make(self) -> App:

@@ -18,6 +18,7 @@ from fastapi_taskflow import (
     TaskStatus,
     task_log,
 )
+from fastapi_taskflow.api import Desk
 from taskiq_flow.exceptions import StoreUnavailableError
 from taskiq_flow.stores.memory import MemoryRunStore
 
@@ -496,6 +497,24 @@ async def test_the_dashboard_shows_tasks_and_their_arguments_only_when_wanted(
     # The error says the number too.
     assert ("271828" in page.text.replace("broken 271828", "")) is shown
     assert ("271828" in value.text) is shown
+
+
+async def test_a_dashboard_whose_store_is_away_opens_when_that_is_back(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app.running() as client:
+        with monkeypatch.context() as away:
+
+            async def refuse(_: object) -> None:
+                raise StoreUnavailableError("redis://private", "no answer")
+
+            away.setattr(Desk, "operations", refuse)
+            refused = await client.get("/tasks/dashboard/")
+        opened = await client.get("/tasks/dashboard/")
+
+    assert refused.status_code == 503
+    assert refused.json() == {"detail": "The store of the tasks does not answer."}
+    assert opened.status_code == 200
 
 
 async def test_a_task_that_is_retried_on_the_dashboard_runs_and_is_a_task_again(app: App) -> None:
