@@ -387,10 +387,10 @@ class TaskCore:
         self.loop = None
         engine, runner = self.engine, self._runner
         if engine is not None and runner is not None:
-            options = self.options
-            patience = options.shutdown_timeout, options.process_shutdown_timeout
+            patience = self.options.shutdown_timeout, self.options.process_shutdown_timeout
             await runner.drain(self.queues.stop(), *patience)
             await engine.stop()
+        if runner is not None:
             await runner.pools.close(0.0 if not runner.going else INTERRUPT_SECONDS)
         self.engine = self._runner = None
         await self.endings.close()

@@ -35,6 +35,7 @@ from fastapi_taskflow.schedules import Schedules, Scheduling
 from fastapi_taskflow.settings import CoreOptions, manager_config, store_of
 from fastapi_taskflow.store import TaskStore
 from fastapi_taskflow.tasks import ManagedBackgroundTasks, managed
+from fastapi_taskflow.workers import WorkerEnd
 
 if TYPE_CHECKING:
     from fastapi_taskflow.encryption import Cipher
@@ -137,6 +138,8 @@ class TaskManager(Scheduling):
         )
         run_store = store_of(snapshot_db, snapshot_backend, config, broker)
         self.core = TaskCore(options, run_store, self.cipher, self.logger, broker)
+        if broker is not None:
+            broker.add_middlewares(WorkerEnd(self.core.close))
         self.store = TaskStore(self.core.bridge, self.cipher, self.core.drafts.get)
         self.schedules = Schedules(self.core)
         self._settings = QueueSettings(self.core)

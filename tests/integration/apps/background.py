@@ -11,8 +11,13 @@ from tests.integration.apps.settings import AppSettings
 
 
 def make_manager(broker: AsyncBroker) -> TaskManager:
-    manager = TaskManager(broker=broker, queues={"single": QueueConfig(concurrency=1)})
-    for task, options in ((where, {"retries": 1}), (fail, {"queue": "single"})):
+    manager = TaskManager(
+        broker=broker,
+        queues={"single": QueueConfig(concurrency=1)},
+        log_file=os.environ.get("FLOW_APP_LOG"),
+    )
+    tasks = ((where, {"retries": 1}), (fail, {"queue": "single"}), (chat, {}))
+    for task, options in (*tasks, (apart, {"executor": "process"})):
         manager.task(**options)(task)
     return manager
 
@@ -25,6 +30,15 @@ def where(number: int) -> dict[str, int]:
 
 async def fail(why: str) -> None:
     raise ValueError(why)
+
+
+async def chat() -> None:
+    for number in range(3000):
+        task_log(f"line {number}")
+
+
+def apart() -> int:
+    return os.getpid()
 
 
 if "FLOW_APP_BROKER" in os.environ:
