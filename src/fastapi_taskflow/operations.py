@@ -38,6 +38,7 @@ class _Chance(NamedTuple):
 
     task_id: str
     generation: int
+    is_taken: bool = False
 
 
 @dataclass(slots=True)
@@ -73,28 +74,42 @@ class TaskOperations:
         if not isinstance(payload, bytes):
             raise TaskGoneError(task_id, "its arguments are not stored any more")
         facts = facts.without_time()
-        new_id = new_task_id()
+        again = _Chance(new_task_id(), 0)
         if facts.key is not None:
-            again = await self._chance(facts.key, facts.generation + 1)
-            facts, new_id = facts.of_generation(again.generation), again.task_id
+            again = await self._chance_of_key(store, facts.key, facts.generation)
+            facts = facts.of_generation(again.generation)
         elif replace:
-            # One original makes one task, however many ask for it at once.
-            new_id = (await self._chance(f"again {task_id}", 0)).task_id
-        draft = Draft(task, new_id, payload, facts, Place(facts.queue, facts.priority))
-        self.core.keep(draft)
-        await self.core.commit([draft])
+            again = await self._chance(store, task_id)
+        if not again.is_taken:
+            draft = Draft(task, again.task_id, payload, facts, Place(facts.queue, facts.priority))
+            self.core.keep(draft)
+            await self.core.commit([draft])
         if replace:
             await store.delete(task_id)
-        return await self._record(draft.task_id)
+        return await self._record(again.task_id)
 
-    async def _chance(self, key: str, generation: int) -> _Chance:
-        """The first one from here on that its queue did not refuse: it may have room now."""
-        store = await self.core.opened_store()
+    async def _chance_of_key(self, store: RunStore, key: str, generation: int) -> _Chance:
+        """The one after all that have failed; or the task that has not, which is there already."""
+        latest = await latest_of_key(store, key)
+        if latest is not None:
+            known = read_facts(latest.meta).generation
+            if not status_of(latest).can_be_retried:
+                return _Chance(latest.run_id, known, is_taken=True)
+            generation = max(generation, known)
+        generation += 1
+        return _Chance(keyed_task_id(store.options.namespace, key, generation), generation)
+
+    async def _chance(self, store: RunStore, task_id: str) -> _Chance:
+        """The first one that its queue did not refuse (it may have room now).
+
+        One original makes one task, however many ask for it at once.
+        """
+        generation = 0
         while True:
-            task_id = keyed_task_id(store.options.namespace, key, generation)
-            known = await store.get(task_id, steps=False)
+            again = keyed_task_id(store.options.namespace, f"again {task_id}", generation)
+            known = await store.get(again, steps=False)
             if known is None or status_of(known) is not TaskStatus.REJECTED:
-                return _Chance(task_id, generation)
+                return _Chance(again, generation)
             generation += 1
 
     def _task(self, facts: TaskFacts) -> RegisteredTask:

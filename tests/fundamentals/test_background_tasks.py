@@ -490,6 +490,33 @@ async def test_two_who_run_a_failed_task_again_at_once_run_it_once(manager: Task
     assert len(ran) == 2
 
 
+@pytest.mark.parametrize("replaces", [True, False])
+async def test_each_retry_of_a_failed_task_with_a_key_runs_until_one_has_succeeded(
+    place: str, replaces: bool
+) -> None:
+    """Older failures of a key are no reason to run nothing, nor to run again what succeeded."""
+    ran: list[int] = []
+
+    async def charge() -> None:
+        ran.append(1)
+        if len(ran) < 4:
+            raise ValueError
+
+    async with TaskManager(snapshot_db=place, retry_replaces_original=replaces) as manager:
+        manager.task()(charge)
+        first = manager.add_task(charge, idempotency_key="order-17")
+        await ended(manager, first)
+        second = manager.add_task(charge, idempotency_key="order-17")
+        await ended(manager, second)
+        for task_id in (first, second):
+            again = await manager.retry(task_id)
+            (record,) = await ended(manager, again.task_id)
+        if not replaces:
+            assert (await manager.retry(first)).task_id == record.task_id
+
+    assert (record.status, len(ran)) == (TaskStatus.SUCCESS, 4)
+
+
 @pytest.mark.parametrize("key", [None, "order-17"])
 async def test_a_retry_that_a_full_queue_refused_is_made_when_there_is_room(
     manager: TaskManager, key: str | None
