@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi_taskflow.drafts import Draft, key_name, read_facts
-from fastapi_taskflow.exceptions import QueueFullError
+from fastapi_taskflow.exceptions import QueueFullError, TaskNotStoredError
+from fastapi_taskflow.models import TaskStatus
 from fastapi_taskflow.plans import KIND, Plans
 from fastapi_taskflow.queues import DEFAULT, Lane, lane_tag
-from fastapi_taskflow.records import REJECTED
+from fastapi_taskflow.records import REJECTED, status_of
 from taskiq_flow.exceptions import BacklogFullError, DuplicatePipelineError
 from taskiq_flow.model.records import Grant, NewRun, Ready, RunFilter, RunSnapshot, StepKind
 from taskiq_flow.plan import Plan, PlanStep, Source
@@ -19,16 +22,34 @@ async def create_run(store: RunStore, plans: Plans, lane: Lane, draft: Draft) ->
     Raises:
         QueueFullError: As many of its queue wait as may, in all instances.
         DuplicatePipelineError: Another task waits for its time under the same key.
+        TaskNotStoredError: A full queue has refused another task of its key.
     """
     new = draft.new_run(plans.of(draft.task, draft.place, draft.delay), store.options.namespace)
     try:
         if draft.place.eager or draft.delay is not None or lane.config.max_size is None:
-            return await store.create(_of_lane(lane, new))
-        return await create_within(store, lane, new)
+            ready = await store.create(_of_lane(lane, new))
+        else:
+            ready = await create_within(store, lane, new)
     except DuplicatePipelineError:
         if draft.facts.run_key is not None:
             raise
-        return ()
+        ready = ()
+    if not ready:
+        await _check_taken(store, draft)
+    return ready
+
+
+async def _check_taken(store: RunStore, draft: Draft) -> None:
+    """Refuse a task whose id is that of a refusal by now, which came after it was added.
+
+    Raises:
+        TaskNotStoredError: A full queue has refused another task of its key.
+    """
+    if draft.facts.key is None or draft.facts.run_key is not None:
+        return  # no other has its id
+    other = await store.get(draft.task_id, steps=False)
+    if other is not None and status_of(other) is TaskStatus.REJECTED:
+        raise TaskNotStoredError("a full queue has just refused another task with its key")
 
 
 def may_start(lane: Lane, draft: Draft) -> bool:
@@ -40,12 +61,19 @@ def may_start(lane: Lane, draft: Draft) -> bool:
 async def create_started_run(
     store: RunStore, plans: Plans, lane: Lane, draft: Draft, token: str
 ) -> Grant | tuple[Ready, ...]:
-    """Store the run of a task that `may_start`, and start it, unless it is there already."""
+    """Store the run of a task that `may_start`, and start it, unless it is there already.
+
+    Raises:
+        TaskNotStoredError: A full queue has refused another task of its key.
+    """
     new = draft.new_run(plans.of(draft.task, draft.place), store.options.namespace)
     try:
-        return await store.create_started(_of_lane(lane, new), token)
+        answer = await store.create_started(_of_lane(lane, new), token)
     except DuplicatePipelineError:
-        return ()
+        answer = ()
+    if not answer:
+        await _check_taken(store, draft)
+    return answer
 
 
 async def create_within(store: RunStore, lane: Lane, new: NewRun) -> tuple[Ready, ...]:
@@ -66,9 +94,10 @@ async def create_within(store: RunStore, lane: Lane, new: NewRun) -> tuple[Ready
 
 
 async def reject(store: RunStore, plans: Plans, lane: Lane, draft: Draft) -> None:
-    """Leave a record of a task that its queue did not take."""
+    """Leave a record of a task that its queue did not take, unless another of its key is there."""
     new = draft.new_run(plans.of(draft.task, draft.place), store.options.namespace)
-    await _record_rejection(store, lane, new)
+    with suppress(DuplicatePipelineError):
+        await _record_rejection(store, lane, new)
 
 
 async def _record_rejection(store: RunStore, lane: Lane, new: NewRun) -> None:

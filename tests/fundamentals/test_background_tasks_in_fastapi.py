@@ -589,6 +589,45 @@ async def test_a_key_of_a_request_that_fails_is_no_task_for_another_that_succeed
     assert desk.got == ["kept"]
 
 
+async def test_a_key_that_a_full_queue_refused_to_one_request_is_not_told_to_another() -> None:
+    """The id of the other is that of a record by now, and nothing would ever run."""
+    desk = Desk(queues={"small": QueueConfig(concurrency=1, max_size=1)})
+    added, refused = asyncio.Event(), asyncio.Event()
+    has_begun, block = asyncio.Event(), asyncio.Event()
+
+    @desk.manager.task(queue="small")
+    async def hold() -> None:
+        has_begun.set()
+        await block.wait()
+
+    async def slow(*_: Any) -> None:
+        desk.manager.add_task(desk.note, "never", idempotency_key="k")
+        added.set()
+        await refused.wait()
+
+    async def quick(*_: Any) -> None:
+        desk.manager.add_task(desk.note, "never", queue="small", idempotency_key="k")
+
+    async with desk.manager:
+        first = asyncio.create_task(asgi(desk, slow))
+        await added.wait()
+        held = [desk.manager.add_task(hold)]
+        await has_begun.wait()
+        held.append(desk.manager.add_task(hold))
+        with pytest.raises(QueueFullError):
+            await asgi(desk, quick)
+        while not (await desk.manager.store.alist("rejected")).tasks:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(0)
+        refused.set()
+        with pytest.raises(TaskNotStoredError, match="with its key"):
+            await first
+        block.set()
+        held.append(desk.manager.add_task(desk.note, "kept", idempotency_key="k"))
+        assert await desk.manager.wait(held, 20)
+
+    assert desk.got == ["kept"]
+
+
 @pytest.mark.parametrize("tasks", [1, 2])
 async def test_a_request_that_is_cancelled_while_it_stores_leaves_nothing_behind(
     tasks: int, tmp_path: Path
