@@ -391,7 +391,7 @@ class TaskCore:
             await runner.drain(self.queues.stop(), *patience)
             await engine.stop()
         if runner is not None:
-            await runner.pools.close(0.0 if not runner.going else INTERRUPT_SECONDS)
+            await runner.pools.close(INTERRUPT_SECONDS)
         self.engine = self._runner = None
         await self.endings.close()
         self.bridge.use(None)

@@ -139,6 +139,17 @@ async def test_a_process_that_dies_takes_its_task_with_it_and_is_replaced() -> N
     assert "process" in broken.error
 
 
+async def test_processes_that_have_nothing_to_do_end_by_themselves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They were killed, with a warning that they had not ended in 0.0 s."""
+    async with TaskManager(snapshot_db="memory://", max_process_workers=1) as manager:
+        manager.task(executor="process")(tell)
+        assert await manager.wait([manager.add_task(tell, "hello")], 30)
+
+    assert not [record for record in caplog.records if "is killed" in record.message]
+
+
 async def test_a_task_that_is_retried_where_pipelines_are_looked_at_goes_to_its_application(
     tmp_path: Path,
 ) -> None:
