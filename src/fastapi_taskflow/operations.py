@@ -52,6 +52,7 @@ class TaskOperations:
         store = await self.core.opened_store()
         run = await self._run(store, task_id)
         if run.status.is_final or not await store.cancel(task_id, reason):
+            run = await self._run(store, task_id)  # it may have ended since it was looked at
             raise TaskStateError(task_id, status_of(run), "it has ended, and cannot be cancelled")
         engine, home = self.core.engine, self.core.loop
         if engine is not None and (home is None or is_running(home)):

@@ -231,6 +231,20 @@ async def test_a_cancelled_pending_task_never_runs(manager: TaskManager) -> None
         await manager.cancel(second)
 
 
+async def test_of_two_who_cancel_a_task_at_once_the_later_hears_that_it_is_cancelled(
+    manager: TaskManager,
+) -> None:
+    @manager.task()
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    task_id = manager.add_task(hang)
+    both = await asyncio.gather(*(manager.cancel(task_id) for _ in "ab"), return_exceptions=True)
+    (refused,) = [each for each in both if isinstance(each, TaskStateError)]
+
+    assert refused.status == TaskStatus.CANCELLED
+
+
 async def test_a_running_task_is_cancelled_at_once(manager: TaskManager) -> None:
     seen: list[str] = []
     started = asyncio.Event()
