@@ -72,11 +72,11 @@ class QueueConfigError(ConfigurationError):
 
 
 class TaskNotStoredError(TaskiqFlowError, RuntimeError):
-    """A task could not be stored, so it will not be run."""
+    """A task could not be stored, so it will not be run, unless only the store's answer is late."""
 
     def __init__(self, why: str) -> None:
         self.why = why
-        super().__init__(f"The task was not stored and will not run: {why}")
+        super().__init__(f"The task could not be stored: {why}")
 
 
 class TaskInterruptedError(TaskiqFlowError):

@@ -16,13 +16,14 @@ class StoreError(TaskiqFlowError):
 
 
 class StoreUnavailableError(StoreError, ConnectionError):
-    """The run store cannot be reached; nothing was changed."""
+    """The run store cannot be reached; nothing was changed, unless only its answer did not come."""
 
     def __init__(self, url: str, why: str, fix: str | None = None) -> None:
         self.url, self.why, self.fix = url, why, fix or _fix_of(why)
+        is_asked = why.startswith("no answer for ")
+        outcome = "it may still do what it was asked" if is_asked else "nothing was changed"
         super().__init__(
-            f"The run store {url} cannot be reached ({why}); nothing was changed. "
-            f"What to do: {self.fix}."
+            f"The run store {url} cannot be reached ({why}); {outcome}. What to do: {self.fix}."
         )
 
 
