@@ -57,7 +57,7 @@ class Bridge:
             if not future.cancel():
                 raise  # the work's own
             why = f"no answer for {timeout_seconds:g} s"
-            raise StoreUnavailableError(self.store.url, why) from error
+            raise StoreUnavailableError(self.store.url, why, is_asked=True) from error
 
     def use(self, store: RunStore | None) -> None:
         """Answer async questions of the running loop with a store that is open there."""

@@ -112,8 +112,23 @@ async def test_a_server_that_stands_still_does_not_hold_a_call_for_long(
     finally:
         await asyncio.to_thread(own_postgres.thaw)
 
-    assert "no answer for 1 s" in str(refused)
+    assert "no answer for 1 s); it may have done what it was asked, or still" in str(refused)
     assert isinstance(await run.try_start("a"), Grant | Refusal)
+
+
+async def test_a_server_that_dies_before_its_answer_is_not_said_to_have_changed_nothing(
+    own: StoreBench, own_postgres: PostgresServer
+) -> None:
+    run = await own.create(step("a"))
+    await asyncio.to_thread(own_postgres.freeze)
+    asking = asyncio.create_task(error_of(StoreUnavailableError, run.try_start("a")))
+    await asyncio.sleep(0.2)
+
+    await asyncio.to_thread(own_postgres.kill)
+    refused = await asking
+    await asyncio.to_thread(own_postgres.start)
+
+    assert "it may have done what it was asked, or still do it" in str(refused)
 
 
 async def test_a_database_that_is_not_there_is_unavailable(postgres_url: str) -> None:

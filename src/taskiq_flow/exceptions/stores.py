@@ -7,6 +7,8 @@ import reprlib
 
 from taskiq_flow.exceptions.root import ConfigurationError, TaskiqFlowError
 
+_UNHEARD = "it may have done what it was asked, or still do it"
+
 
 class StoreError(TaskiqFlowError):
     """The run store refused or failed."""
@@ -16,12 +18,17 @@ class StoreError(TaskiqFlowError):
 
 
 class StoreUnavailableError(StoreError, ConnectionError):
-    """The run store cannot be reached; nothing was changed, unless only its answer did not come."""
+    """The run store cannot be reached.
 
-    def __init__(self, url: str, why: str, fix: str | None = None) -> None:
-        self.url, self.why, self.fix = url, why, fix or _fix_of(why)
-        is_asked = why.startswith("no answer for ")
-        outcome = "it may still do what it was asked" if is_asked else "nothing was changed"
+    Nothing was changed, unless it ``is_asked``: then only its answer is missing, and it may have
+    done what it was asked, or do it yet.
+    """
+
+    def __init__(
+        self, url: str, why: str, fix: str | None = None, *, is_asked: bool = False
+    ) -> None:
+        self.url, self.why, self.fix, self.is_asked = url, why, fix or _fix_of(why), is_asked
+        outcome = _UNHEARD if is_asked else "nothing was changed"
         super().__init__(
             f"The run store {url} cannot be reached ({why}); {outcome}. What to do: {self.fix}."
         )

@@ -49,10 +49,11 @@ class ReplyError(Exception):
 class _Request:
     """A command that waits for its answer."""
 
-    __slots__ = ("answer", "data", "since")
+    __slots__ = ("answer", "data", "is_sent", "since")
 
     def __init__(self, data: bytes, answer: asyncio.Future[Any]) -> None:
         self.data, self.answer, self.since = data, answer, time.monotonic()
+        self.is_sent = False
 
 
 class RedisWire(asyncio.Protocol):
@@ -131,6 +132,8 @@ class RedisWire(asyncio.Protocol):
         if self._transport is None or self._loop is None or not self._unsent:
             return
         data = b"".join([request.data for request in self._unsent])
+        for request in self._unsent:
+            request.is_sent = True
         self._sent.extend(self._unsent)
         self._unsent.clear()
         self._transport.write(data)
@@ -233,7 +236,8 @@ class RedisWire(asyncio.Protocol):
         for request in requests:
             # A loop that has been closed takes no more results; nobody waits there.
             if not request.answer.done() and not request.answer.get_loop().is_closed():
-                request.answer.set_exception(StoreUnavailableError(self.shown_url, why))
+                error = StoreUnavailableError(self.shown_url, why, is_asked=request.is_sent)
+                request.answer.set_exception(error)
 
 
 class RedisEar(asyncio.Protocol):

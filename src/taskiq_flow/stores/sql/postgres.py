@@ -302,10 +302,10 @@ class PostgresGate(Gate):
         return PostgresGate(self._dsn, self.options)
 
     async def _run(self, work: Callable[[Session], ResultT], mode: Mode) -> ResultT:
-        tries_left = TRIES
+        tries_left, is_asked = TRIES, False
         while True:
             tries_left -= 1
-            connection = await self._connect()
+            connection = await self._connect(is_asked=is_asked)
             try:
                 if time.monotonic() - self._planned_at[connection] > PLANS_SECONDS:
                     await connection.execute("DISCARD PLANS")
@@ -313,14 +313,15 @@ class PostgresGate(Gate):
                 result = await greenlet_spawn(_perform, connection, self.options, work, mode)
             except (*_AGAIN, *_LOST) as error:
                 self._put_back(connection)
+                is_asked = is_asked or isinstance(error, _LOST)
                 if not tries_left:
-                    raise self._unavailable(error) from error
+                    raise self._unavailable(error, is_asked=is_asked) from error
                 # Twice the same deadlock is less likely when they do not begin together.
                 await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - no secret
             except TimeoutError as error:
                 connection.terminate()
                 why = f"no answer for {self.options.timeout_seconds:g} s"
-                raise StoreUnavailableError(self.options.shown_url, why) from error
+                raise StoreUnavailableError(self.options.shown_url, why, is_asked=True) from error
             except asyncpg.PostgresError as error:
                 self._put_back(connection)
                 raise self._unavailable(error) from error
@@ -335,7 +336,7 @@ class PostgresGate(Gate):
                 self._put_back(connection)
                 return result
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, *, is_asked: bool) -> Connection:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
@@ -353,7 +354,7 @@ class PostgresGate(Gate):
                 connection.terminate()  # also when the caller was cancelled
                 raise
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise self._unavailable(error) from error
+            raise self._unavailable(error, is_asked=is_asked) from error
         self._planned_at[connection] = time.monotonic()
         return connection
 
@@ -363,9 +364,11 @@ class PostgresGate(Gate):
         else:
             self._idle.append(connection)
 
-    def _unavailable(self, error: BaseException) -> StoreUnavailableError:
+    def _unavailable(
+        self, error: BaseException, *, is_asked: bool = False
+    ) -> StoreUnavailableError:
         why = str(error) or type(error).__name__
-        return StoreUnavailableError(self.options.shown_url, why)
+        return StoreUnavailableError(self.options.shown_url, why, is_asked=is_asked)
 
 
 def _perform(
