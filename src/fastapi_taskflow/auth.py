@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from fastapi_taskflow.exceptions import AuthOptionError
 from taskiq_flow.config import TaskiqFlowConfig
+from taskiq_flow.exceptions import SecurityOptionError
 from taskiq_flow.security import Identity, Role, Security, User, Users
+from taskiq_flow.security.identity import read_role
+
+logger = logging.getLogger("fastapi_taskflow.admin")
 
 Login: TypeAlias = tuple[str, str] | tuple[str, str, str]
 """A name, a password, and a role; admin, if none is given."""
@@ -24,7 +29,10 @@ class TaskAuthBackend(ABC):
         """Whether the password is right; called in a thread, so it may take its time."""
 
     def role_of(self, username: str) -> str:  # noqa: ARG002 - for subclasses
-        """What they may do: ``viewer``, ``operator`` or ``admin``; asked for at each request."""
+        """What they may do: ``viewer``, ``operator`` or ``admin``; asked for at each request.
+
+        Whoever gets anything else is not let in, and the log says so.
+        """
         return Role.ADMIN
 
 
@@ -38,7 +46,8 @@ def security_of(auth: Auth, *, token_expiry: float, secret_key: str | None) -> S
 
     Raises:
         AuthOptionError: It is nothing of the kind.
-        SecurityOptionError: A password is empty, a role unknown, the key too short.
+        SecurityOptionError: A password is empty, a name there twice, the key too short, or the
+            time not above 0.
     """
     if isinstance(auth, Security):
         return auth
@@ -68,6 +77,8 @@ def _users(auth: Any) -> dict[str, User]:
     users: dict[str, User] = {}
     for one in [given] if isinstance(given[0], str) else given:
         match one:
+            case (str(name), *_) if name in users:
+                raise SecurityOptionError("auth", name, "is there twice, with one password each")
             case (str(name), str(password)):
                 users[name] = User(password, Role.ADMIN)
             case (str(name), str(password), str(role)) if role in set(Role):
@@ -110,7 +121,12 @@ class _BackendUsers(Users):
         return self.identity(name) if known is True else None
 
     def identity(self, name: str) -> Identity | None:
-        return Identity(name, Role(self._backend.role_of(name)), None, "password")
+        try:
+            role = read_role(self._backend.role_of(name), where=f"role_of({name!r})")
+        except SecurityOptionError as error:
+            logger.error("%s They are not let in.", error)
+            return None
+        return Identity(name, role, None, "password")
 
     def secret_of(self, name: str) -> str | None:
         return name

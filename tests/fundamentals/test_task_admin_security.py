@@ -276,6 +276,31 @@ async def test_a_backend_of_ones_own_decides_who_comes_in() -> None:
         assert (await client.post("/tasks/retry-failed", headers=csrf)).status_code == 403
 
 
+async def test_who_has_a_role_that_is_none_is_not_let_in_any_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    role = "operator"
+
+    class Directory(TaskAuthBackend):
+        def authenticate_user(self, username: str, password: str) -> bool:
+            return (username, password) == ("ada", PASSWORD)
+
+        def role_of(self, username: str) -> str:
+            return role
+
+    async with served(Directory()) as (client, _):
+        await log_in(client, "ada")
+        assert (await client.get("/tasks")).status_code == 200
+        role = "boss"
+        before = (await client.get("/tasks")).status_code
+        again = await client.post(
+            "/tasks/auth/login", json={"username": "ada", "password": PASSWORD}
+        )
+
+    assert (before, again.status_code) == (401, 401)
+    assert "role_of('ada')='boss' must be one of viewer, operator, admin" in caplog.text
+
+
 async def test_sessions_of_one_key_hold_in_another_process() -> None:
     options = {"secret_key": "the same in all processes", "token_expiry": 3600}
     async with served(("ada", PASSWORD), **options) as (first, _):
@@ -331,11 +356,22 @@ async def test_what_nobody_may_see_says_nothing_of_what_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "auth", [("ada",), ("ada", ""), [], "ada", 7, [("ada", PASSWORD, "boss")], {"ada": PASSWORD}]
+    "auth",
+    [
+        *(("ada",), ("ada", ""), [], "ada", 7, [("ada", PASSWORD, "boss")], {"ada": PASSWORD}),
+        [("ada", PASSWORD), ("ada", f"another {PASSWORD}", "viewer")],
+        [([], PASSWORD)],
+    ],
 )
 def test_auth_that_says_nothing_is_refused(auth: Any) -> None:
     with pytest.raises((AuthOptionError, SecurityOptionError)):
         TaskAdmin(FastAPI(), TaskManager(), auth=auth)
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_sessions_that_would_have_ended_before_they_begin_are_refused(seconds: int) -> None:
+    with pytest.raises(SecurityOptionError, match=f"session_seconds={seconds} must be .* above 0"):
+        TaskAdmin(FastAPI(), TaskManager(), auth=("ada", PASSWORD), token_expiry=seconds)
 
 
 @pytest.mark.parametrize("path", ["tasks", "", "/", "/a//b", "/{x}"])

@@ -18,7 +18,9 @@ class Which(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     status: TaskStatus | None = None
-    func_name: str | None = Field(default=None, description="The function, or its `name=`.")
+    func_name: str | None = Field(
+        default=None, description="Its name, or the `name=` given instead."
+    )
     tag: str | None = Field(default=None, description="`key=value`")
     since: AwareDatetime | None = Field(default=None, description="Made at this time or later.")
     until: AwareDatetime | None = Field(default=None, description="Made before this time.")

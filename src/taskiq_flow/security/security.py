@@ -111,8 +111,8 @@ class Security:
             self.token = secrets.token_urlsafe(24)
         _check_secret("token", token, 8)
         _check_secret("secret_key", secret_key, 16)
-        if not is_number(session_seconds) or session_seconds > LONGEST_SECONDS:
-            rule = "must be a number of seconds, up to a hundred years"
+        if not is_number(session_seconds) or not 0 < session_seconds <= LONGEST_SECONDS:
+            rule = "must be a number of seconds above 0, up to a hundred years"
             raise SecurityOptionError("session_seconds", session_seconds, rule)
         key = secrets.token_bytes(32) if secret_key is None else secret_key.encode()
         self.sessions = Sessions(key, session_seconds, revocations)
