@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from fastapi_taskflow.exceptions import ManagerOptionError, TaskOptionError
@@ -89,6 +90,26 @@ def check_key(what: str, key: object) -> None:
     check_name(what, key)
     if not _is_text(key):
         raise InvalidNameError(what, key, LONGEST_NAME)
+
+
+def check_time(func_name: str, run_at: object) -> None:
+    """Refuse what is no time at which a task can be run.
+
+    Raises:
+        TaskOptionError: It is no datetime, or none in UTC.
+    """
+    if not isinstance(run_at, datetime):
+        raise TaskOptionError(func_name, "run_at", run_at, "it is a datetime")
+    try:
+        datetime.fromtimestamp(moment_of(run_at), UTC)
+    except (ValueError, OverflowError):
+        rule = "it is a time in the years 1 to 9999 of UTC"
+        raise TaskOptionError(func_name, "run_at", run_at, rule) from None
+
+
+def moment_of(run_at: datetime) -> float:
+    """A time in seconds since 1970; a naive one is UTC."""
+    return (run_at if run_at.tzinfo else run_at.replace(tzinfo=UTC)).timestamp()
 
 
 def _check_tags(func_name: str, tags: object) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi_taskflow.arguments import sealed
 from fastapi_taskflow.bridge import is_running
+from fastapi_taskflow.checks import moment_of
 from fastapi_taskflow.drafts import (
     Draft,
     TaskFacts,
@@ -139,7 +140,7 @@ class TaskOperations:
 
         Where there is another task of its idempotency key, nothing is stored.
         """
-        fire_at = (run_at if run_at.tzinfo else run_at.replace(tzinfo=UTC)).timestamp()
+        fire_at = moment_of(run_at)
         draft.delay = max(0.0, fire_at - time.time())
         draft.facts = draft.facts._replace(fire_at=fire_at)
         run_key = draft.facts.run_key or ""

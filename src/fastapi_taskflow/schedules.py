@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from fastapi_taskflow.arguments import encode_call
-from fastapi_taskflow.checks import check_call, check_key
+from fastapi_taskflow.checks import check_call, check_key, check_time
 from fastapi_taskflow.drafts import Draft, TaskFacts, new_task_id, read_facts
-from fastapi_taskflow.exceptions import TaskGoneError, TaskOptionError
+from fastapi_taskflow.exceptions import TaskGoneError
 from fastapi_taskflow.models import Executor, ScheduledOnce, TaskConfig
 from fastapi_taskflow.operations import TaskOperations
 from fastapi_taskflow.periodic import TREATMENT, PeriodicScheduler, ScheduledEntry
@@ -111,8 +111,7 @@ class Scheduling:
         check_key("Run key", run_key)
         if idempotency_key is not None:
             check_key("Idempotency key", idempotency_key)
-        if not isinstance(run_at, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TaskOptionError(task.name, "run_at", run_at, "it is a datetime")
+        check_time(task.name, run_at)
         place = Place.of(task.config, queue, priority)
         payload = encode_call(task, args, kwargs, self.core.cipher)
         facts = TaskFacts.of(

@@ -1,7 +1,7 @@
 """Options of background tasks that cannot work are refused where they are written."""
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,16 @@ async def test_what_is_put_off_needs_a_time_and_a_key(wrong: dict[str, Any]) -> 
     async with TaskManager(snapshot_db="memory://") as manager:
         with pytest.raises((TaskOptionError, InvalidNameError)):
             await manager.schedule_once(note, "x", **given)
+        assert await manager.list_scheduled() == []
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-12))])
+async def test_a_time_after_the_year_9999_is_refused_and_no_list_breaks(zone: timezone) -> None:
+    """As seconds since 1970 the last microseconds of that year are the next one."""
+    never = datetime.max.replace(tzinfo=zone)
+    async with TaskManager(snapshot_db="memory://") as manager:
+        with pytest.raises(TaskOptionError, match=r"run_at=.* in the years 1 to 9999 of UTC"):
+            await manager.schedule_once(note, "x", run_at=never, run_key="never")
         assert await manager.list_scheduled() == []
 
 
