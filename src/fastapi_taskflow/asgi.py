@@ -80,10 +80,11 @@ class _Answer:
                 self._tasks.discard()
             elif self._tasks.has_news and not await self._stored():
                 return
-            elif self._tasks.manager.run_synchronously:
-                await self._tasks.core.endings.wait(self._tasks.stored, None)
-        elif self._tasks.has_news and not message.get("more_body", False):
-            await self._tasks.store()
+            await self._tasks.wait()
+        elif not message.get("more_body", False):
+            if self._tasks.has_news:
+                await self._tasks.store()
+            await self._tasks.wait()
         await self._send(message)
 
     async def _stored(self) -> bool:
@@ -100,8 +101,6 @@ class _Answer:
             )
             await response({"type": "http"}, _nothing, self._send)
             return False
-        if self._tasks.manager.run_synchronously:
-            await self._tasks.core.endings.wait(self._tasks.stored, None)
         return True
 
 

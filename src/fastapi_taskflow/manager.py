@@ -20,12 +20,7 @@ from fastapi_taskflow.drafts import Draft, TaskFacts, new_task_id
 from fastapi_taskflow.exceptions import QueueFullError
 from fastapi_taskflow.injection import install_injection
 from fastapi_taskflow.loggers import FileLogger, LoggerChain, TaskObserver
-from fastapi_taskflow.models import (
-    Executor,
-    QueueConfig,
-    TaskConfig,
-    TaskRecord,
-)
+from fastapi_taskflow.models import Executor, QueueConfig, TaskConfig, TaskRecord
 from fastapi_taskflow.operations import TaskOperations
 from fastapi_taskflow.plans import Place
 from fastapi_taskflow.queue_settings import KEEP, QueueSettings
@@ -254,6 +249,8 @@ class TaskManager(Scheduling):
         request = tasks_of_request(self.core)
         if draft.place.eager:
             self.core.commit_eagerly(draft, request)
+            if request is not None:
+                request.note([draft])
         elif request is None or not request.add(draft):
             self.core.commit_now(draft)
 

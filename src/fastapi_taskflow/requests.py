@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -89,8 +89,17 @@ class RequestTasks:
             drafts, self.drafts = self.drafts, None
         if drafts is not None:
             await self.core.commit(drafts)
-            if self.manager.run_synchronously:
-                self.stored += tuple([draft.task_id for draft in drafts])
+            self.note(drafts)
+
+    def note(self, drafts: Sequence[Draft]) -> None:
+        """In tests, let the response wait for the ends of tasks."""
+        if self.manager.run_synchronously:
+            self.stored += tuple([draft.task_id for draft in drafts])
+
+    async def wait(self) -> None:
+        """In tests, wait for the ends of what was stored."""
+        if self.stored:
+            await self.core.endings.wait(self.stored, None)
 
     def discard(self) -> None:
         """Forget what was added and is not stored: the request has failed."""

@@ -495,6 +495,38 @@ def test_in_tests_tasks_have_ended_before_the_response() -> None:
     assert seen == [3]
 
 
+@pytest.mark.parametrize("way", ["async", "sync", "stream"])
+def test_in_tests_eager_tasks_and_those_of_streams_have_ended_before_the_response(way: str) -> None:
+    desk = Desk(run_synchronously=True)
+    ended: list[str] = []
+
+    @desk.manager.task()
+    async def slow() -> None:
+        await asyncio.sleep(0.3)
+        ended.append(way)
+
+    @desk.app.post("/async")
+    async def eager() -> str:
+        return desk.manager.add_task(slow, eager=True)
+
+    @desk.app.post("/sync")
+    def eager_in_a_thread() -> str:
+        return desk.manager.add_task(slow, eager=True)
+
+    @desk.app.post("/stream")
+    async def stream() -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            yield "a part"
+            desk.manager.add_task(slow)
+
+        return StreamingResponse(parts())
+
+    desk.manager.init_app(desk.app)
+    with TestClient(desk.app) as client:
+        assert client.post(f"/{way}").status_code == 200
+        assert ended == [way]
+
+
 def test_a_task_adds_a_task() -> None:
     desk = Desk()
 
