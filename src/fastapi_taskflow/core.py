@@ -310,12 +310,12 @@ class TaskCore:
         async with self._lock[1]:
             if self.loop is loop:
                 return
-            if self.chain is not None:
-                await self.chain.startup()
             if self.broker is None:
                 await self._open_engine()
             else:
                 await self._open_client(self.broker)
+            if self.chain is not None:
+                await self.chain.startup()  # not before: whoever finds the store away tries again
             self.loop = loop
 
     async def _open_client(self, broker: AsyncBroker) -> None:

@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from fastapi_taskflow.asgi import TaskMiddleware
 from fastapi_taskflow.core import STORED_TOGETHER
 from fastapi_taskflow.exceptions import QueueFullError, TaskNotStoredError
+from fastapi_taskflow.loggers import TaskObserver
 from fastapi_taskflow.manager import TaskManager
 from fastapi_taskflow.models import QueueConfig, TaskStatus
 from fastapi_taskflow.requests import tasks_of_request
@@ -722,6 +723,66 @@ def test_a_store_that_cannot_be_opened_costs_a_503_and_no_thread(tmp_path: Path)
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive(), thread.name
+
+
+@pytest.mark.parametrize("own_thread", [False, True])
+async def test_an_observer_is_started_once_however_often_the_store_is_away(
+    own_thread: bool, tmp_path: Path
+) -> None:
+    """Each further start would leave a thread, or a task, behind that hands events over, too."""
+    started: list[str] = []
+
+    class Named(TaskObserver):
+        async def startup(self) -> None:
+            started.append(threading.current_thread().name)
+
+    observer: type[TaskObserver] = type("Named", (Named,), {"own_thread": own_thread})
+    place = tmp_path / "nowhere"
+    manager = TaskManager(snapshot_db=str(place / "tasks.db"), loggers=[observer()])
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            await manager.startup()
+    place.mkdir()
+    async with manager:
+        pass
+
+    assert len(started) == 1
+    assert_ended("Named-events")
+
+
+def test_an_observer_keeps_its_thread_where_one_event_loop_follows_another() -> None:
+    """A test client without lifespan makes one for each request, and ends none."""
+    started: list[str] = []
+
+    class Named(TaskObserver):
+        own_thread = True
+
+        async def startup(self) -> None:
+            started.append(threading.current_thread().name)
+
+    desk = Desk(loggers=[Named()])
+    desk.manager.install(desk.app)
+
+    @desk.app.post("/")
+    def route(bt: BackgroundTasks) -> str:
+        return bt.add_task(desk.note, "x")
+
+    client = TestClient(desk.app)
+    for _ in range(3):
+        client.post("/")
+    with TestClient(desk.app) as client:
+        client.post("/")
+
+    assert desk.got == ["x"] * 4
+    assert started == ["Named-events"]
+    assert_ended("Named-events")
+
+
+def assert_ended(name: str) -> None:
+    for thread in [each for each in threading.enumerate() if each.name == name]:
+        thread.join(5)
+        assert not thread.is_alive(), name
 
 
 async def asgi(desk: Desk, route: Any) -> None:

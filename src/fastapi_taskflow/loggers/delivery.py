@@ -150,6 +150,8 @@ class ThreadDelivery(Delivery):
     _own_loop: asyncio.AbstractEventLoop
 
     async def start(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return  # it goes on where an event loop of the application has ended before it
         ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(
             target=self._run, args=(ready,), name=f"{self._name}-events", daemon=True
