@@ -89,6 +89,9 @@ class Bridge:
     async def close(self) -> None:
         """End the thread; the next question starts another one."""
         self._leave_closed_loops()
+        here = self._beside.pop(asyncio.get_running_loop(), None)
+        if here is not None:
+            await here.close()
         if self._at_once is not None and self._at_once is not self.store:
             await asyncio.to_thread(_answer, self._at_once.close())  # it may wait for the file
         with self._lock:

@@ -69,6 +69,7 @@ class TaskCore:
         self._drafted: Counter[str] = Counter()
         self.engine: LocalEngine | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._ending: asyncio.AbstractEventLoop | None = None
         self._runner: TaskRunner | None = None
         self._unnamed: dict[str, RegisteredTask] = {}
         self._early: list[tuple[Draft, tuple[Ready, ...]]] = []
@@ -135,8 +136,7 @@ class TaskCore:
                 self.discard(draft)  # what was handed over is no draft any more
 
     async def _store_all(self, drafts: Sequence[Draft]) -> None:
-        store = await self.opened_store()
-        failed: BaseException | None = None
+        store, failed = await self.opened_store(), None
         # Each that finds a place begins as soon as it is stored.
         drafts = sorted(drafts, key=lambda draft: -(draft.place.priority or 0))
         for first in range(0, len(drafts), STORED_TOGETHER):
@@ -236,8 +236,7 @@ class TaskCore:
         loop = self.loop
         if loop is None or loop.is_closed():
             self._early.append((draft, ready))
-            return
-        if is_running(loop):
+        elif is_running(loop):
             self._begin(draft, ready)
         else:
             loop.call_soon_threadsafe(self._begin, draft, ready)
@@ -285,11 +284,11 @@ class TaskCore:
 
     async def opened_store(self) -> RunStore:
         """The store for the running event loop; starts what is to run there."""
-        loop, engine = asyncio.get_running_loop(), self.engine
-        if self.loop is not None and self.loop is not loop and self.loop.is_running():
-            return await self.bridge.opened()  # one beside it: tasks run where they did
+        loop, engine, home = asyncio.get_running_loop(), self.engine, self.loop or self._ending
         if self.loop is not loop and not (engine and engine.is_open_here):
-            await self.open()  # not for a task that asks while the application stops
+            if home is not None and home.is_running():
+                return await self.bridge.opened()  # beside it, or at its end: nothing begins here
+            await self.open()
             self.begin()
         if self.engine is not None:
             return self.engine.runtime.store
@@ -384,8 +383,8 @@ class TaskCore:
         """Let what runs end, for a while; interrupt the rest, or give it back to be run again."""
         if self.loop is not asyncio.get_running_loop():
             return
-        self.loop = None
         engine, runner = self.engine, self._runner
+        self.loop, self._ending = None, None if engine is None else self.loop
         if engine is not None and runner is not None:
             patience = self.options.shutdown_timeout, self.options.process_shutdown_timeout
             await runner.drain(self.queues.stop(), *patience)
@@ -395,6 +394,7 @@ class TaskCore:
         self.engine = self._runner = None
         await self.endings.close()
         self.bridge.use(None)
-        await self.bridge.close()
         if self.chain is not None:
             await self.chain.close()
+        await self.bridge.close()
+        self._ending = None

@@ -27,6 +27,7 @@ from fastapi_taskflow import (
     task_log,
 )
 from fastapi_taskflow.exceptions import TaskNotStoredError
+from fastapi_taskflow.loggers import LifecycleEvent, TaskObserver
 from fastapi_taskflow.runner import Ended
 from taskiq_flow import PipelineMiddleware
 from taskiq_flow.model.records import RunStatus
@@ -314,6 +315,49 @@ async def test_a_task_that_asks_its_manager_while_the_application_stops_opens_no
         waiting = await manager.list_scheduled()
     assert record is not None
     assert (record.status, [each.run_key for each in waiting]) == ("success", ["next"])
+
+
+@pytest.mark.parametrize("own_thread", [False, True])
+async def test_what_an_observer_retries_while_the_application_stops_is_left_for_the_next_start(
+    own_thread: bool, tmp_path: Path
+) -> None:
+    """It asks from a loop of its own, or when the engine has gone: neither is to open another."""
+    begun, heard, threads = asyncio.Event(), list[str](), set(threading.enumerate())
+
+    class Again(TaskObserver):
+        async def on_lifecycle(self, event: LifecycleEvent) -> None:
+            heard.append(event.status.value)
+            while len(heard) == 2 and manager.core.engine is not None:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+            if len(heard) == 2:
+                heard.append((await manager.retry(event.task_id)).task_id)
+
+    observer: type[TaskObserver] = type("Again", (Again,), {"own_thread": own_thread})
+    place = str(tmp_path / "tasks.db")
+    manager = TaskManager(snapshot_db=place, loggers=[observer()], shutdown_timeout=0.1)
+
+    @manager.task()
+    async def work() -> None:
+        first = not begun.is_set()
+        begun.set()
+        if first:
+            await asyncio.sleep(60)
+
+    async with manager:
+        manager.add_task(work)
+        await asyncio.wait_for(begun.wait(), 20)
+
+    assert heard[:2] == ["running", "interrupted"]
+    assert (manager.core.loop, manager.core.engine) == (None, None)
+    for thread in set(threading.enumerate()) - threads:
+        if thread.name == "Again-events":
+            thread.join(5)
+            assert not thread.is_alive()
+    async with manager:
+        assert await manager.wait([heard[2]], timeout=20)
+        record = await manager.store.aget(heard[2])
+    assert record is not None
+    assert record.status == "success"
 
 
 async def test_an_event_loop_of_its_own_in_a_sync_task_takes_nothing_away_from_the_application(
