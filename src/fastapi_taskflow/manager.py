@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextvars
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import BackgroundTasks, FastAPI
@@ -139,7 +140,7 @@ class TaskManager(Scheduling):
         self.schedules = Schedules(self.core)
         self._settings = QueueSettings(self.core)
         self.operations = TaskOperations(self.core, self.store)
-        self._apps: list[FastAPI] = []
+        self._apps: dict[FastAPI, asyncio.AbstractEventLoop | None] = {}
 
     @property
     def registry(self) -> TaskRegistry:
@@ -237,9 +238,7 @@ class TaskManager(Scheduling):
             if exists:
                 return task_id
             facts = facts.of_generation(generation)
-        draft = Draft(
-            task, task_id, payload, facts, place, args, kwargs, contextvars.copy_context()
-        )
+        draft = Draft(task, task_id, payload, facts, place, args, kwargs, copy_context())
         self._submit(draft)
         return task_id
 
@@ -334,18 +333,21 @@ class TaskManager(Scheduling):
         """
         if app in self._apps:
             return
-        self._apps.append(app)
+        self._apps[app] = None
         app.add_middleware(TaskMiddleware, manager=self)
         inner = app.router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(owner: Any) -> AsyncGenerator[Mapping[str, Any] | None]:
             async with _entered(inner, owner) as state:
-                await self.startup()
+                self._apps[app] = loop = asyncio.get_running_loop()
                 try:
+                    await self.startup()
                     yield state
                 finally:
-                    await self.shutdown()
+                    self._apps[app] = None
+                    if loop not in self._apps.values():  # else another one goes on with its tasks
+                        await self.shutdown()
 
         app.router.lifespan_context = lifespan  # pyright: ignore[reportAttributeAccessIssue]
 

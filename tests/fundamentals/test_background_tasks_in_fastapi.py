@@ -126,6 +126,31 @@ def test_applications_each_have_their_own_manager_and_others_have_fastapis_tasks
     assert kinds == [BackgroundTasks]
 
 
+async def test_a_manager_of_two_applications_goes_on_until_both_have_ended() -> None:
+    desk, other = Desk(), FastAPI()
+    begun, free = asyncio.Event(), asyncio.Event()
+    for app in (desk.app, other):
+        desk.manager.init_app(app)
+
+    @desk.manager.task()
+    async def work() -> None:
+        begun.set()
+        await free.wait()
+
+    async with desk.app.router.lifespan_context(desk.app):
+        async with other.router.lifespan_context(other):
+            task_id = desk.manager.add_task(work)
+            await asyncio.wait_for(begun.wait(), 20)
+        assert desk.manager.core.loop is asyncio.get_running_loop()
+        free.set()
+        assert await desk.manager.wait([task_id], timeout=20)
+        record = await desk.manager.store.aget(task_id)
+
+    assert record is not None
+    assert record.status is TaskStatus.SUCCESS
+    assert desk.manager.core.loop is None
+
+
 def test_a_web_socket_stores_its_tasks_at_once() -> None:
     desk = Desk(snapshot_db="memory://")
     desk.manager.install(desk.app)
