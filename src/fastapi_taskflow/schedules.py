@@ -70,6 +70,7 @@ class Scheduling:
             TaskOptionError: Not exactly one of ``every`` and ``cron`` was given.
             ScheduleError: It makes no times, there is no such time zone, or an option makes no
                 sense.
+            TaskArgumentError: The function has a parameter that needs an argument; it is named.
         """
         options = read_options(how, TREATMENT)
         config = TaskConfig(
@@ -205,9 +206,12 @@ class Schedules:
 
         Raises:
             ScheduleError: The name of its function is too long for an id.
+            TaskArgumentError: Its function cannot be called without arguments.
         """
         same = sum(is_same(known.func, entry.func) for known in self.entries)
-        identity = self._core.registry.of(entry.func).identity
+        task = self._core.registry.of(entry.func)
+        encode_call(task, (), {}, None)
+        identity = task.identity
         entry.job_id = check_id("job_id", f"{identity} {same + 1}" if same else identity)
         self.entries.append(entry)
         loop = self._core.loop

@@ -13,7 +13,12 @@ import pytest
 from fastapi import FastAPI
 
 from fastapi_taskflow import QueueConfig, TaskAdmin, TaskManager
-from fastapi_taskflow.exceptions import QueueFullError, TaskGoneError, TaskOptionError
+from fastapi_taskflow.exceptions import (
+    QueueFullError,
+    TaskArgumentError,
+    TaskGoneError,
+    TaskOptionError,
+)
 from fastapi_taskflow.models import TaskConfig
 from fastapi_taskflow.periodic import STARTUP_SECONDS, ScheduledEntry
 from taskiq_flow.exceptions import JobNotFoundError, ScheduleError, StorageUnavailableError
@@ -378,6 +383,24 @@ def test_the_next_time_is_known_before_it_comes() -> None:
 def test_exactly_one_of_every_and_cron_is_to_be_given(times: dict[str, object]) -> None:
     with pytest.raises(TaskOptionError, match="give one of them"):
         entry(**times)
+
+
+async def test_a_function_that_needs_arguments_is_refused_where_it_is_put_on_a_schedule() -> None:
+    """It would keep its application from starting, or all schedules after it from being stored."""
+    manager = TaskManager(snapshot_db="memory://")
+
+    def greet(name: str) -> None:
+        """Nobody would say to whom."""
+
+    with pytest.raises(TaskArgumentError, match=r"'name' of task .*greet"):
+        manager.schedule(every=60)(greet)
+    async with manager:
+        with pytest.raises(TaskArgumentError, match=r"'name' of task .*greet"):
+            manager.schedule(every=60)(greet)
+        manager.schedule(every=60)(tidy)
+        async with asyncio.timeout(20):
+            while not await manager.list_schedules():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
