@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from fastapi_taskflow.drafts import Draft, key_name, read_facts
 from fastapi_taskflow.exceptions import QueueFullError, TaskNotStoredError
 from fastapi_taskflow.models import TaskStatus
@@ -94,13 +92,13 @@ async def create_within(store: RunStore, lane: Lane, new: NewRun) -> tuple[Ready
 
 
 async def reject(store: RunStore, plans: Plans, lane: Lane, draft: Draft) -> None:
-    """Leave a record of a task that its queue did not take, unless another of its key is there."""
+    """Leave a record of a task that its queue did not take."""
     new = draft.new_run(plans.of(draft.task, draft.place), store.options.namespace)
-    with suppress(DuplicatePipelineError):
-        await _record_rejection(store, lane, new)
+    await _record_rejection(store, lane, new)
 
 
 async def _record_rejection(store: RunStore, lane: Lane, new: NewRun) -> None:
+    """Leave a record, unless another task of its key was stored meanwhile: that one goes on."""
     # It waits for an event that nobody sends, and not for long: should this process die between
     # the two calls, the run fails by itself.
     never = PlanStep(
@@ -113,8 +111,9 @@ async def _record_rejection(store: RunStore, lane: Lane, new: NewRun) -> None:
     )
     plan = Plan(KIND, (never,), Source(0), ("arguments",), name=new.name)
     await store.create(new._replace(steps=plan.records, plan=plan.stored, queue=KIND))
-    why = f"{REJECTED}queue {lane.name!r} held {lane.config.max_size} waiting tasks"
-    await store.cancel(new.run_id, why)
+    if await store.plan(new.run_id) == plan.stored:
+        why = f"{REJECTED}queue {lane.name!r} held {lane.config.max_size} waiting tasks"
+        await store.cancel(new.run_id, why)
 
 
 def _of_lane(lane: Lane, new: NewRun) -> NewRun:

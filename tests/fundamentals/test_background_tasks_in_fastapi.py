@@ -151,6 +151,28 @@ async def test_a_manager_of_two_applications_goes_on_until_both_have_ended() -> 
     assert desk.manager.core.loop is None
 
 
+async def test_a_manager_whose_start_fails_half_way_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    desk.manager.init_app(desk.app)
+
+    async def fail() -> None:
+        assert desk.manager.core.engine is not None
+        raise StoreUnavailableError("memory://", "it went away")
+
+    with monkeypatch.context() as away:
+        away.setattr(desk.manager.schedules, "open", fail)
+        with pytest.raises(StoreUnavailableError):
+            async with desk.app.router.lifespan_context(desk.app):
+                pass
+    assert desk.manager.core.engine is None
+
+    async with desk.app.router.lifespan_context(desk.app):
+        assert await desk.manager.wait([desk.manager.add_task(desk.note, "later")], 20)
+    assert desk.got == ["later"]
+
+
 def test_a_web_socket_stores_its_tasks_at_once() -> None:
     desk = Desk(snapshot_db="memory://")
     desk.manager.install(desk.app)
@@ -574,10 +596,11 @@ def test_a_task_adds_a_task() -> None:
 
 def test_what_a_task_adds_does_not_wait_for_the_response_nor_end_with_it() -> None:
     desk = Desk()
-    added = threading.Event()
+    streams, added = threading.Event(), threading.Event()
 
     @desk.manager.task(eager=True)
     async def first() -> None:
+        assert await asyncio.to_thread(streams.wait, 5.0)
         desk.manager.add_task(desk.note, "after it")
         added.set()
 
@@ -587,6 +610,7 @@ def test_what_a_task_adds_does_not_wait_for_the_response_nor_end_with_it() -> No
 
         async def lines() -> AsyncIterator[str]:
             yield "one"
+            streams.set()
             await asyncio.to_thread(added.wait, 5.0)
             raise RuntimeError
 
@@ -647,7 +671,10 @@ async def test_a_key_of_a_request_that_fails_is_no_task_for_another_that_succeed
     assert desk.got == ["kept"]
 
 
-async def test_a_key_that_a_full_queue_refused_to_one_request_is_not_told_to_another() -> None:
+@pytest.mark.parametrize("finds_place", [True, False])
+async def test_a_key_that_a_full_queue_refused_to_one_request_is_not_told_to_another(
+    finds_place: bool,
+) -> None:
     """The id of the other is that of a record by now, and nothing would ever run."""
     desk = Desk(queues={"small": QueueConfig(concurrency=1, max_size=1)})
     added, refused = asyncio.Event(), asyncio.Event()
@@ -676,6 +703,9 @@ async def test_a_key_that_a_full_queue_refused_to_one_request_is_not_told_to_ano
             await asgi(desk, quick)
         while not (await desk.manager.store.alist("rejected")).tasks:  # noqa: ASYNC110 - as below
             await asyncio.sleep(0)
+        if finds_place:  # else it is only stored, behind the one that waits
+            block.set()
+            assert await desk.manager.wait(held, 20)
         refused.set()
         with pytest.raises(TaskNotStoredError, match="with its key"):
             await first
@@ -684,6 +714,43 @@ async def test_a_key_that_a_full_queue_refused_to_one_request_is_not_told_to_ano
         assert await desk.manager.wait(held, 20)
 
     assert desk.got == ["kept"]
+
+
+async def test_what_a_full_queue_refused_leaves_the_task_alone_that_another_stored_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """Two instances, one key: the record of the one's refusal has the id of the other's task."""
+    place = str(tmp_path / "tasks.db")
+    full = Desk(snapshot_db=place, queues={"small": QueueConfig(concurrency=1, max_size=1)})
+    other = Desk(snapshot_db=place)
+    has_begun, block = asyncio.Event(), asyncio.Event()
+
+    @full.manager.task(queue="small")
+    async def hold() -> None:
+        has_begun.set()
+        await block.wait()
+
+    @other.manager.task()
+    async def kept() -> str:
+        await block.wait()
+        return "kept"
+
+    async with full.manager, other.manager:
+        held = [full.manager.add_task(hold)]
+        await has_begun.wait()
+        held.append(full.manager.add_task(hold))
+        # Nothing is awaited in between: the refusal is recorded after the other's task is stored.
+        with pytest.raises(QueueFullError):
+            full.manager.add_task(full.note, "refused", queue="small", idempotency_key="k")
+        task_id = other.manager.add_task(kept, idempotency_key="k")
+        refusing = [task for task in asyncio.all_tasks() if "_reject_here" in repr(task)]
+        await asyncio.wait(refusing, timeout=20)
+        block.set()
+        assert await full.manager.wait([*held, task_id], 20)
+        record = await other.manager.store.aget(task_id)
+
+    assert record is not None
+    assert (record.status, record.result) == (TaskStatus.SUCCESS, "kept")
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
